@@ -1,0 +1,51 @@
+"""From a torch module to .tflite, .mlpackage and .onnx, and the proof that the files are right."""
+
+from converters._child import run_in_child
+from converters._convert import Model, convert, download_bytes, format_of, load, read_integers, size_bytes, suffix_of
+from converters._errors import (
+    ConversionError,
+    DeviceError,
+    InputError,
+    MissingExtraError,
+    MobileDistillError,
+    ModelFileError,
+    ParityError,
+    TrainingError,
+)
+from converters._exported import load_program, save_program
+from converters._integers import Grid, IntegerLayer, integer_differences, module_integers
+from converters._parity import Parity, compare, verify
+from converters._program import FORMATS, Format, Precision, Program
+
+__all__ = [
+    "FORMATS",
+    "ConversionError",
+    "DeviceError",
+    "Format",
+    "Grid",
+    "InputError",
+    "IntegerLayer",
+    "MissingExtraError",
+    "MobileDistillError",
+    "Model",
+    "ModelFileError",
+    "Parity",
+    "ParityError",
+    "Precision",
+    "Program",
+    "TrainingError",
+    "compare",
+    "convert",
+    "download_bytes",
+    "format_of",
+    "integer_differences",
+    "load",
+    "load_program",
+    "module_integers",
+    "read_integers",
+    "run_in_child",
+    "save_program",
+    "size_bytes",
+    "suffix_of",
+    "verify",
+]

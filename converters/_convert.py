@@ -1,0 +1,145 @@
+"""One door to the three formats: write a file, load it, read its integers."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converters._errors import InputError
+from converters._integers import IntegerLayer
+from converters._program import Format, Precision, Program
+
+__all__ = ["Model", "convert", "download_bytes", "format_of", "load", "read_integers", "size_bytes", "suffix_of"]
+
+_SUFFIXES: dict[Format, str] = {"tflite": ".tflite", "coreml": ".mlpackage", "onnx": ".onnx"}
+
+
+class Model(Protocol):
+    """An exported file behind its own runtime."""
+
+    def run(self, inputs: Mapping[str, NDArray[np.generic]], signature: str = "main") -> dict[str, NDArray[np.generic]]:
+        """Answers inputs of any batch size; a file of batch 1 is asked sample by sample."""
+        ...
+
+
+def convert(programs: Program | Sequence[Program], path: Path, *, precision: Precision = "float32") -> Path:
+    """Writes the signatures of a module to ``path``; its suffix (.tflite, .mlpackage, .onnx) chooses the format.
+
+    Nothing is quantized here: integers are the module's own. The file is written whole or not at all.
+
+    Raises:
+        ConversionError: the module cannot be written in that format.
+        MissingExtraError: the format's libraries are not installed.
+    """
+    wanted = [programs] if isinstance(programs, Program) else list(programs)
+    if not wanted:
+        raise InputError("convert was given no program; give it at least one signature to write.")
+    format = format_of(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if format == "tflite":
+        from converters._tflite import export_tflite
+
+        return export_tflite(wanted, path, precision)
+    if format == "onnx":
+        from converters._onnx import export_onnx
+
+        return export_onnx(wanted, path, precision)
+    from converters._coreml import export_coreml
+
+    return export_coreml(wanted, path, precision)
+
+
+def load(path: Path, *, threads: int = 1, optimized: bool = True) -> Model:
+    """Opens a file with its own runtime: LiteRT, onnxruntime, or for Core ML the reference executor.
+
+    Args:
+        path: a .tflite, .onnx or .mlpackage.
+        threads: threads that the runtime may use.
+        optimized: False turns graph optimisations and delegates off.
+
+    Raises:
+        ModelFileError: the file is damaged or foreign.
+    """
+    format = format_of(path)
+    if not path.exists():
+        raise InputError(f"{path} does not exist; give the path of a {_SUFFIXES[format]}.")
+    if format == "tflite":
+        from converters._tflite import TFLiteModel
+
+        return _Batched(TFLiteModel(path, threads=threads, delegate=optimized))
+    if format == "onnx":
+        from converters._onnx import ONNXModel
+
+        return _Batched(ONNXModel(path, threads=threads, optimized=optimized))
+    from converters._coreml import CoreMLModel
+
+    return _Batched(CoreMLModel(path))
+
+
+def read_integers(path: Path) -> dict[str, list[IntegerLayer]]:
+    """The quantized layers that a file holds, by signature, in execution order and in torch's layout."""
+    format = format_of(path)
+    if format == "tflite":
+        from converters._tflite import read_integers as read_tflite
+
+        return read_tflite(path)
+    if format == "onnx":
+        from converters._onnx import read_integers as read_onnx
+
+        return read_onnx(path)
+    from converters._coreml import read_integers as read_coreml
+
+    return read_coreml(path)
+
+
+def format_of(path: Path) -> Format:
+    """The format that a path's suffix stands for.
+
+    Raises:
+        InputError: the suffix is none of .tflite, .mlpackage, .onnx.
+    """
+    for format, suffix in _SUFFIXES.items():
+        if path.suffix == suffix:
+            return format
+    raise InputError(f"{path} ends in {path.suffix or 'nothing'!r}; the formats are .tflite, .mlpackage and .onnx.")
+
+
+def suffix_of(format: Format) -> str:
+    """The suffix of a format's files."""
+    return _SUFFIXES[format]
+
+
+def size_bytes(path: Path) -> int:
+    """Bytes of a file, or the sum over a folder's files."""
+    return sum(len(content) for content in _contents(path))
+
+
+def download_bytes(path: Path) -> int:
+    """Bytes after deflate, as a store's archive delivers them (each file on its own, without archive headers)."""
+    return sum(len(zlib.compress(content, 9)) for content in _contents(path))
+
+
+def _contents(path: Path) -> list[bytes]:
+    files = sorted(part for part in path.rglob("*") if part.is_file()) if path.is_dir() else [path]
+    return [file.read_bytes() for file in files]
+
+
+class _Batched:
+    """Asks a model of batch 1 sample by sample."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    def run(self, inputs: Mapping[str, NDArray[np.generic]], signature: str = "main") -> dict[str, NDArray[np.generic]]:
+        count = len(next(iter(inputs.values())))
+        answers = [
+            self._model.run({name: value[i : i + 1] for name, value in inputs.items()}, signature) for i in range(count)
+        ]
+        if not answers:
+            raise InputError("The model was given an empty batch; give it at least one sample.")
+        return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}

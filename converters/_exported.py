@@ -1,0 +1,113 @@
+"""Programs on disk: torch's .pt2 archives, read without running what they may hide."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from converters._errors import InputError, ModelFileError
+from converters._program import Program, export_program
+
+__all__ = ["load_program", "save_program"]
+
+_LARGEST_JSON = 256_000_000
+
+
+def save_program(program: Program, path: Path) -> Path:
+    """Writes one signature as a .pt2 that ``load_program`` (and ``torch.export.load``) reads back."""
+    import torch.ao.quantization.fx._decomposed  # noqa: F401  (registers operators that the program may hold)
+
+    aside = path.with_name(f".{path.stem}.partial.pt2")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.export.save(export_program(program), aside)
+    os.replace(aside, path)
+    return path
+
+
+def load_program(path: Path) -> Program:
+    """Reads a .pt2, named inputs and outputs included.
+
+    The archive is inspected first: ``torch.export.load`` would execute pickled payloads, so one that carries any
+    is refused.
+
+    Raises:
+        InputError: there is no such file, or it is no .pt2.
+        ModelFileError: the archive is damaged, or unsafe to open.
+    """
+    import torch.ao.quantization.fx._decomposed  # noqa: F401  (registers operators that the program may hold)
+
+    if path.suffix != ".pt2":
+        raise InputError(
+            f"{path} is no .pt2; save the module with torch.export.save(torch.export.export(module, inputs), 'x.pt2')."
+        )
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; give the path of a .pt2.")
+    _inspect(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            exported = torch.export.load(path)
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelFileError(f"{path} is damaged or from another torch ({reason[:200]}); export it anew.") from None
+    return _program(path, exported)
+
+
+class _Positional(nn.Module):
+    """An exported program behind positional arguments, in the order of its inputs' names."""
+
+    def __init__(self, exported: torch.export.ExportedProgram, names: tuple[str, ...], keywords: set[str]) -> None:
+        super().__init__()
+        self.program = exported.module(check_guards=False)
+        self._names = names
+        self._keywords = keywords
+
+    def forward(self, *inputs: Tensor) -> Any:
+        positional = [value for name, value in zip(self._names, inputs, strict=True) if name not in self._keywords]
+        named = {name: value for name, value in zip(self._names, inputs, strict=True) if name in self._keywords}
+        return self.program(*positional, **named)
+
+    def train(self, mode: bool = True) -> _Positional:
+        return self  # an exported program has one mode, the one it was exported in
+
+
+def _program(path: Path, exported: torch.export.ExportedProgram) -> Program:
+    args, kwargs = exported.example_inputs or ((), {})
+    names = tuple(exported.graph_signature.user_inputs)
+    positional = {str(name): value for name, value in zip(names, args, strict=False)}
+    inputs = {**positional, **kwargs}
+    if not inputs or not all(isinstance(value, Tensor) for value in inputs.values()):
+        raise ModelFileError(f"{path} carries no example inputs that are tensors; export it with tensor inputs.")
+    context = exported.call_spec.out_spec.context if exported.call_spec.out_spec is not None else None
+    count = len(exported.graph_signature.user_outputs)
+    outputs = tuple(context) if isinstance(context, list) else tuple(f"output_{i}" for i in range(count))
+    return Program(_Positional(exported, tuple(inputs), set(kwargs)), inputs, outputs)
+
+
+def _inspect(path: Path) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            configs = [entry for entry in archive.infolist() if entry.filename.endswith("_config.json")]
+            if any(entry.file_size > _LARGEST_JSON for entry in configs):
+                raise ModelFileError(f"{path} describes its weights in more than 256 MB; this is no model we can read.")
+            documents = [json.loads(archive.read(entry)) for entry in configs]
+    except (zipfile.BadZipFile, OSError, ValueError, EOFError, NotImplementedError):
+        raise ModelFileError(f"{path} is no .pt2 archive, or a damaged one; export it anew.") from None
+    pickled = [name for document in documents for name, entry in _entries(document) if entry.get("use_pickle")]
+    if pickled:
+        raise ModelFileError(
+            f"{path} carries pickled payloads ({pickled[0]!r}), which could run any code; export it with plain tensors."
+        )
+
+
+def _entries(document: Any) -> list[tuple[str, dict[str, Any]]]:
+    config = document.get("config", {}) if isinstance(document, dict) else {}
+    return [(name, entry) for name, entry in config.items() if isinstance(entry, dict)]

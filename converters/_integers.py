@@ -1,0 +1,188 @@
+"""The integers of a quantized network, read from a module or from a file, and compared.
+
+A quantized layer is a weight of int8 integers with one scale per output channel, a bias, and the affine grids
+its input and output lie on. Whoever wrote the file, after undoing layout these must be the module's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import fx
+
+from converters._program import Program, export_program
+
+__all__ = ["Grid", "IntegerLayer", "integer_differences", "module_integers", "output_steps"]
+
+_SCALE_TOLERANCE = 2.0**-10  # formats may store scales in float16
+_BIAS_TOLERANCE = 0.5 + 1e-3  # in steps of the accumulator, whose own rounding is half a step
+
+
+@dataclass(frozen=True)
+class Grid:
+    """An affine int8 grid of one activation: ``real = scale * (integer - zero_point)``, integers in -128..127.
+
+    Files that store uint8 are shifted by -128 when they are read, so that grids compare directly.
+    """
+
+    scale: float
+    zero_point: int
+
+
+@dataclass(frozen=True)
+class IntegerLayer:
+    """One convolution or linear layer in integers.
+
+    Attributes:
+        name: the module path of the weight's owner (``"blocks.0.conv1"``); empty where a file carries no names.
+        weight: int8, in torch's layout: ``(out, in / groups, kh, kw)`` or ``(out, in)``.
+        weight_scale: float32 ``(out,)``.
+        bias: float64 ``(out,)`` in real units, or None where the layer has no bias.
+        input: the grid of what it reads, None where that is float.
+        output: the grid of what it writes (after a fused activation), None where that is float.
+    """
+
+    name: str
+    weight: NDArray[np.int8]
+    weight_scale: NDArray[np.float32]
+    bias: NDArray[np.float64] | None
+    input: Grid | None
+    output: Grid | None
+
+
+def module_integers(program: Program) -> list[IntegerLayer]:
+    """The integers that a module holds, in execution order; empty for a float module."""
+    import torch.ao.quantization.fx._decomposed  # noqa: F401  (registers the operators that are looked for)
+
+    exported = export_program(program)
+    constants = _constants(exported)
+    layers = []
+    for node in exported.graph.nodes:
+        if node.target not in (torch.ops.aten.conv2d.default, torch.ops.aten.linear.default):
+            continue
+        weight = node.args[1]
+        if weight.target is not torch.ops.quantized_decomposed.dequantize_per_channel.default:
+            continue
+        name, integers, scale = _weight(weight, constants)
+        bias = node.args[2] if len(node.args) > 2 else None
+        layers.append(
+            IntegerLayer(
+                name=name,
+                weight=integers,
+                weight_scale=scale,
+                bias=None if bias is None else constants[bias.name][1].double().numpy(),
+                input=_grid(node.args[0]),
+                output=_output_grid(node),
+            )
+        )
+    return layers
+
+
+def output_steps(program: Program) -> dict[str, float | None]:
+    """The step of the grid that each output lies on, by output name; None for a float output."""
+    import torch.ao.quantization.fx._decomposed  # noqa: F401  (registers the operators that are looked for)
+
+    exported = export_program(program)
+    (returned,) = (node for node in exported.graph.nodes if node.op == "output")
+    grids = [_grid(node) for node in returned.args[0][-len(program.outputs) :]]
+    return {name: grid.scale if grid else None for name, grid in zip(program.outputs, grids, strict=True)}
+
+
+def integer_differences(module: Sequence[IntegerLayer], file: Sequence[IntegerLayer]) -> list[str]:
+    """What differs between a module's integers and a file's, in the module's order; empty when nothing does.
+
+    Layers are matched by their weights, since files carry no names; a layer without an equal weight is reported.
+    """
+    waiting = list(file)
+    differences = []
+    for layer in module:
+        match = next((other for other in waiting if _same_weight(layer, other)), None)
+        if match is None:
+            differences.append(f"{layer.name}: no layer of the file holds its weight's integers")
+            continue
+        waiting.remove(match)
+        differences.extend(f"{layer.name}: {difference}" for difference in _layer_differences(layer, match))
+    if not differences and waiting:
+        differences.append(f"the file holds {len(waiting)} quantized layers that the module does not")
+    return differences
+
+
+def _layer_differences(layer: IntegerLayer, other: IntegerLayer) -> list[str]:
+    found = []
+    if not _close(layer.weight_scale, other.weight_scale):
+        found.append("weight scales differ by up to " + _percent(layer.weight_scale, other.weight_scale))
+    for role, ours, theirs in (("input", layer.input, other.input), ("output", layer.output, other.output)):
+        if (ours is None) != (theirs is None):
+            found.append(f"{role} is on a grid on one side only")
+        elif ours and theirs and not _close(np.float32(ours.scale), np.float32(theirs.scale)):
+            found.append(f"{role} scale is {theirs.scale:g} instead of {ours.scale:g}")
+        elif ours and theirs and ours.zero_point != theirs.zero_point:
+            found.append(f"{role} zero point is {theirs.zero_point} instead of {ours.zero_point}")
+    if layer.input is not None:
+        ours_bias = np.zeros(len(layer.weight)) if layer.bias is None else layer.bias
+        their_bias = np.zeros(len(layer.weight)) if other.bias is None else other.bias
+        steps = np.abs(ours_bias - their_bias) / (layer.input.scale * layer.weight_scale.astype(np.float64))
+        # Float16 storage moves a bias by at most 2^-11 of its own size, whatever the step.
+        allowed = _BIAS_TOLERANCE + np.abs(ours_bias) * 2.0**-11 / (layer.input.scale * layer.weight_scale)
+        if bool((steps > allowed).any()):
+            found.append(f"bias is up to {steps.max():.1f} accumulator steps off")
+    return found
+
+
+def _same_weight(layer: IntegerLayer, other: IntegerLayer) -> bool:
+    return layer.weight.shape == other.weight.shape and bool((layer.weight == other.weight).all())
+
+
+def _close(ours: Any, theirs: Any) -> bool:
+    return bool(np.all(np.abs(ours - theirs) <= _SCALE_TOLERANCE * np.abs(ours)))
+
+
+def _percent(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> str:
+    return f"{100 * float(np.max(np.abs(theirs / ours - 1))):.2f} %"
+
+
+def _constants(exported: torch.export.ExportedProgram) -> dict[str, tuple[str, torch.Tensor]]:
+    """Placeholder name -> (path in the module, value), for parameters and buffers."""
+    values = {**exported.state_dict, **exported.constants}
+    return {
+        spec.arg.name: (str(spec.target).removeprefix("module."), values[spec.target].detach())
+        for spec in exported.graph_signature.input_specs
+        if spec.target is not None and isinstance(values.get(spec.target), torch.Tensor)
+    }
+
+
+def _weight(
+    dequantize: fx.Node, constants: dict[str, tuple[str, torch.Tensor]]
+) -> tuple[str, NDArray[np.int8], NDArray[np.float32]]:
+    quantize = dequantize.all_input_nodes[0]
+    weight, scale, zero_point = (constants[node.name][1] for node in quantize.all_input_nodes)
+    path = constants[quantize.all_input_nodes[0].name][0].rpartition(".")[0]
+    integers = torch.ops.quantized_decomposed.quantize_per_channel.default(
+        weight, scale, zero_point, *quantize.args[3:]
+    )
+    return path, integers.numpy(), scale.numpy()
+
+
+def _grid(node: fx.Node) -> Grid | None:
+    """The grid that a value lies on: looks back through what only moves values."""
+    movers = (torch.ops.aten.view.default, torch.ops.aten.reshape.default, torch.ops.aten.flatten.using_ints)
+    while node.target in movers:
+        node = node.all_input_nodes[0]
+    if node.target is not torch.ops.quantized_decomposed.dequantize_per_tensor.default:
+        return None
+    return Grid(float(node.args[1]), int(node.args[2]))  # type: ignore[arg-type]  # numbers by the operator's schema
+
+
+def _output_grid(node: fx.Node) -> Grid | None:
+    """The grid of the first quantizer behind a layer, over an activation in between."""
+    for user in node.users:
+        if user.target is torch.ops.quantized_decomposed.quantize_per_tensor.default:
+            return Grid(float(user.args[1]), int(user.args[2]))  # type: ignore[arg-type]  # numbers by the schema
+        if user.target in (torch.ops.aten.relu.default, torch.ops.aten.relu_.default, torch.ops.aten.hardtanh.default):
+            return _output_grid(user)
+    return None

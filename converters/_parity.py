@@ -1,0 +1,226 @@
+"""What each file must prove before anybody gets it: that it computes what its module computes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from converters._convert import format_of, load, read_integers
+from converters._errors import InputError, ParityError
+from converters._integers import integer_differences, module_integers, output_steps
+from converters._program import Precision, Program
+
+__all__ = ["Parity", "compare", "verify"]
+
+_FLOAT32_DB = 80.0
+_FLOAT16_DB = 45.0
+_INTEGER_DB = 28.0
+_ONE_STEP_SHARE = 0.99
+_MARGIN_STEPS = 4.0
+_FLIPPED_SHARE = 0.01
+
+Arrays = Mapping[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How close a file's answers are to its module's.
+
+    Attributes:
+        sqnr_db: signal to quantization noise ratio in dB, the mean output taken off; the worst output counts.
+        max_steps: largest error in steps of the output's grid; None for float outputs.
+        agreement: share of samples with the same decision (largest entry of the first output), 0 to 1.
+        integers_equal: whether the file holds the module's own integers; None for a float module.
+        n: number of samples compared.
+    """
+
+    sqnr_db: float
+    max_steps: float | None
+    agreement: float
+    integers_equal: bool | None
+    n: int
+
+
+def verify(
+    path: Path, programs: Program | Sequence[Program], inputs: Arrays | None = None, precision: Precision = "float32"
+) -> Parity:
+    """Runs a file beside its module on real inputs and raises where they part.
+
+    A float32 file must come within 80 dB, a float16 one within 45 dB. A quantized file must hold the module's own
+    integers and stay within one output step on 99 % of the values, 28 dB from the module and no further from it than
+    rounding itself is; decisions may differ only where the module was undecided (a margin under 4 steps), in at most
+    1 % of the samples. An ONNX file run without optimisations must equal the module.
+
+    Args:
+        path: a .tflite, .onnx or .mlpackage.
+        programs: the module's signatures, as they were exported.
+        inputs: real inputs of signature ``main``, stacked along axis 0; a few dozen samples or more. Other signatures
+            (and this one, when None) are compared on their example inputs.
+        precision: how what is not quantized was stored.
+
+    Raises:
+        ParityError: the file departs from the module; the message names the first layer that does.
+    """
+    wanted = [programs] if isinstance(programs, Program) else list(programs)
+    differences: list[str] = []
+    quantized = False
+    stored = read_integers(path)
+    for program in wanted:
+        expected = module_integers(program)
+        quantized = quantized or bool(expected)
+        differences += integer_differences(expected, stored.get(program.name, [])) if expected else []
+    results = []
+    for program in wanted:
+        samples = inputs if inputs is not None and program.name in ("main", wanted[0].name) else None
+        results.append(_verify_signature(path, program, samples, precision, differences))
+    if differences:
+        raise ParityError(f"{path.name} does not hold its module's integers. First departing layer: {differences[0]}.")
+    steps = [result.max_steps for result in results if result.max_steps is not None]
+    return Parity(
+        sqnr_db=min(result.sqnr_db for result in results),
+        max_steps=max(steps) if steps else None,
+        agreement=min(result.agreement for result in results),
+        integers_equal=True if quantized else None,
+        n=sum(result.n for result in results),
+    )
+
+
+def compare(reference: Arrays, answers: Arrays, steps: Mapping[str, float | None] | None = None) -> Parity:
+    """The distance between two sets of answers to the same inputs, without judging it.
+
+    Args:
+        reference: outputs by name, samples along axis 0.
+        answers: the same names and shapes.
+        steps: the step of each output's grid; None for float outputs.
+    """
+    if missing := set(reference) - set(answers):
+        raise InputError(f"The answers lack the outputs {sorted(missing)}; they hold {sorted(answers)}.")
+    steps = steps or {}
+    worst_steps = [
+        float(np.abs(_float(reference[name]) - _float(answers[name])).max() / step)
+        for name, step in steps.items()
+        if step
+    ]
+    first = next(iter(reference))
+    return Parity(
+        sqnr_db=min(_sqnr_db(_float(reference[name]), _float(answers[name])) for name in reference),
+        max_steps=max(worst_steps) if worst_steps else None,
+        agreement=float(np.mean(_decisions(reference[first]) == _decisions(answers[first]))),
+        integers_equal=None,
+        n=len(reference[first]),
+    )
+
+
+def _verify_signature(
+    path: Path, program: Program, inputs: Arrays | None, precision: Precision, differences: Sequence[str]
+) -> Parity:
+    inputs = inputs or {name: value.numpy() for name, value in program.inputs.items()}
+    reference = _run_module(program, inputs)
+    answers = load(path).run(inputs, program.name)
+    steps = output_steps(program)
+    result = compare(reference, answers, steps)
+    where = f" First departing layer: {differences[0]}." if differences else ""
+    if any(step is None for step in steps.values()) and not any(steps.values()):
+        floor = _FLOAT16_DB if precision == "float16" else _FLOAT32_DB
+        if result.sqnr_db < floor:
+            raise ParityError(
+                f"{path.name} departs from its module: {result.sqnr_db:.1f} dB where {floor:g} dB are due.{where}"
+            )
+        return result
+    _judge_quantized(path, program, inputs, reference, answers, steps, result, where)
+    return result
+
+
+def _judge_quantized(
+    path: Path,
+    program: Program,
+    inputs: Arrays,
+    reference: Arrays,
+    answers: Arrays,
+    steps: Mapping[str, float | None],
+    result: Parity,
+    where: str,
+) -> None:
+    floats = _run_module(program, inputs, rounded=False)
+    rounding_db = min(_sqnr_db(_float(floats[name]), _float(reference[name])) for name in reference)
+    floor = max(_INTEGER_DB, min(rounding_db, _FLOAT16_DB))
+    if result.sqnr_db < floor:
+        raise ParityError(
+            f"{path.name} departs from its module: {result.sqnr_db:.1f} dB where {floor:.1f} dB are due.{where}"
+        )
+    for name, step in steps.items():
+        if step is None:
+            continue
+        errors = np.abs(_float(reference[name]) - _float(answers[name])) / step
+        within = float(np.mean(errors <= 1.0 + 1e-3))
+        if within < _ONE_STEP_SHARE:
+            raise ParityError(
+                f"{path.name} departs from its module: {100 * within:.1f} % of {name!r} lie within one output step"
+                f" where 99 % are due.{where}"
+            )
+    _judge_decisions(path, reference, answers, steps, where)
+    if format_of(path) == "onnx":
+        exact = load(path, optimized=False).run(inputs, program.name)
+        for name, step in steps.items():
+            if step and float(np.abs(_float(exact[name]) - _float(reference[name])).max()) > 1e-3 * step:
+                raise ParityError(f"{path.name} run without optimisations does not equal its module.{where}")
+
+
+def _judge_decisions(
+    path: Path, reference: Arrays, answers: Arrays, steps: Mapping[str, float | None], where: str
+) -> None:
+    first, step = next(iter(steps.items()))
+    values = _float(reference[first])
+    if step is None or values.ndim < 2 or values.shape[-1] < 2:
+        return
+    flipped = _decisions(values) != _decisions(answers[first])
+    top = np.sort(values, axis=-1)
+    decided = (top[..., -1] - top[..., -2]) >= _MARGIN_STEPS * step
+    if bool((flipped & decided).any()) or float(flipped.mean()) > max(_FLIPPED_SHARE, 1.0 / flipped.size):
+        raise ParityError(
+            f"{path.name} decides otherwise than its module on {int(flipped.sum())} of {flipped.size} samples,"
+            f" {int((flipped & decided).sum())} of them clear ones.{where}"
+        )
+
+
+def _run_module(program: Program, inputs: Arrays, *, rounded: bool = True) -> dict[str, NDArray[np.generic]]:
+    """The module's answers; with ``rounded=False`` without the rounding of activations."""
+    module = program.module if rounded else _without_activation_grids(program)
+    twin = Program(module, program.inputs, program.outputs, program.name)
+    with torch.no_grad():
+        outputs = twin(**{name: torch.from_numpy(np.ascontiguousarray(inputs[name])) for name in program.inputs})
+    return {name: value.numpy() for name, value in outputs.items()}
+
+
+def _without_activation_grids(program: Program) -> torch.nn.Module:
+    ops = torch.ops.quantized_decomposed
+    batch = {name: torch.cat([value, value]) for name, value in program.inputs.items()}
+    dynamic = tuple({0: torch.export.Dim.AUTO} for _ in batch)
+    traced = torch.export.export(program.module, tuple(batch.values()), dynamic_shapes=dynamic).module()
+    for node in list(traced.graph.nodes):
+        if node.target is ops.dequantize_per_tensor.default:
+            node.replace_all_uses_with(node.all_input_nodes[0].all_input_nodes[0])
+    traced.graph.eliminate_dead_code()
+    traced.recompile()
+    return traced
+
+
+def _sqnr_db(reference: NDArray[np.float64], answers: NDArray[np.float64]) -> float:
+    """In dB, at most 200: equal answers would have no noise at all."""
+    signal = float(np.mean((reference - reference.mean()) ** 2))
+    noise = float(np.mean((reference - answers) ** 2))
+    floor = 1e-12 * max(float(np.mean(reference**2)), 1e-12)  # outputs that vanish carry no signal to lose
+    return min(200.0, 10 * float(np.log10(max(signal, floor) / max(noise, 1e-30))))
+
+
+def _decisions(values: NDArray[np.generic]) -> NDArray[np.intp]:
+    return np.argmax(_float(values).reshape(len(values), -1), axis=-1)
+
+
+def _float(values: NDArray[np.generic]) -> NDArray[np.float64]:
+    return np.asarray(values, dtype=np.float64)

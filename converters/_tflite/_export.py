@@ -1,0 +1,170 @@
+"""From a torch module to a .tflite file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from converters._errors import ConversionError, MissingExtraError, MobileDistillError
+from converters._program import Precision, Program, _NamedOutputs, export_program
+from converters._quiet import quiet
+from converters._tflite._float16 import store_float16
+from converters._tflite._float_io import make_io_float
+from converters._tflite._mean_layout import average_in_place
+from converters._tflite._pack import pack_model
+from converters._tflite._same_padding import fuse_same_padding
+from converters._tflite._schema import parse
+from converters._tflite._slim import slim
+
+__all__ = ["export_tflite"]
+
+
+def export_tflite(programs: Sequence[Program], path: Path, precision: Precision = "float32") -> Path:
+    """Writes one .tflite file with one signature per program; weights that are equal are stored once.
+
+    Inputs and outputs are float32 under the program's own names, whatever is quantized inside. What the module
+    quantizes is written with the module's own integers; ``precision`` says how the rest is stored. Nothing
+    reaches the terminal, and the file appears whole or not at all.
+
+    Example:
+        >>> export_tflite([Program(net, {"features": torch.zeros(1, 1, 40, 101)}, ("logits",))], Path("net.tflite"))
+        PosixPath('net.tflite')
+
+    Args:
+        programs: the signatures; their names differ from each other.
+        path: where to write; its folder must exist.
+        precision: ``"float16"`` halves the float weights and costs about 1e-3 of their precision.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        ConversionError: the module has a part that cannot be written as TFLite; the operator is named if known.
+        MissingExtraError: litert-torch or ai-edge-litert is not installed.
+    """
+    names = [program.name for program in programs]
+    if not names or len(set(names)) < len(names):
+        raise ConversionError(f"Signatures {names} were given: give at least one, each under a name of its own.")
+    path = Path(path)
+    with _evaluating([program.module for program in programs]):
+        written = _convert(programs)
+    _write_whole(path, _improve(written, precision))
+    return path
+
+
+def _convert(programs: Sequence[Program]) -> bytes:
+    """The file as litert-torch writes it."""
+    said = None
+    try:
+        with quiet() as said:
+            litert_torch = _litert_torch()
+            quantized = any(_is_quantized(program) for program in programs)
+            converter = litert_torch
+            for program in programs:
+                named = _NamedOutputs(program).eval()
+                converter = converter.signature(program.name, named, sample_kwargs=dict(program.inputs))
+            converted = converter.convert(quant_config=_static_quantization() if quantized else None)
+            with tempfile.TemporaryDirectory() as folder:
+                file = Path(folder) / "model.tflite"
+                converted.export(str(file))
+                return file.read_bytes()
+    except MobileDistillError:
+        raise
+    except Exception as error:
+        kinds = ", ".join(type(program.module).__name__ for program in programs)
+        raise ConversionError(
+            f"{kinds} cannot be written as TFLite: {_reason(error, said.text if said else '')}"
+            " Replace that operator in the module."
+        ) from error
+
+
+def _improve(written: bytes, precision: Precision) -> bytes:
+    """The same model with float inputs and outputs, without detours and without waste."""
+    model = parse(written, "what litert-torch wrote")
+    _name_graph_tensors(model)
+    make_io_float(model)
+    average_in_place(model)
+    fuse_same_padding(model)
+    if precision == "float16":
+        store_float16(model)
+    slim(model)
+    return pack_model(model)
+
+
+def _litert_torch() -> Any:
+    try:
+        import litert_torch
+    except ImportError as error:
+        raise MissingExtraError("litert-torch", "tflite") from error
+    return litert_torch
+
+
+def _is_quantized(program: Program) -> bool:
+    nodes = export_program(program).graph.nodes
+    return any("quantized_decomposed" in str(node.target) for node in nodes if node.op == "call_function")
+
+
+def _static_quantization() -> Any:
+    """Makes litert-torch keep the quantize and dequantize pairs that the module itself emits."""
+    from litert_torch.quantize.pt2e_quantizer import PT2EQuantizer, get_symmetric_quantization_config
+    from litert_torch.quantize.quant_config import QuantConfig
+
+    return QuantConfig(pt2e_quantizer=PT2EQuantizer().set_global(get_symmetric_quantization_config()))
+
+
+def _reason(error: Exception, said: str) -> str:
+    """One line out of what the libraries said, with the operator's name where one occurs."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    spoken = "\n".join([*lines, said])
+    named = re.search(r"'((?:tfl|stablehlo|quant|func)\.[\w.]+)' op[^\n]*", spoken)
+    operator = re.search(r"\b(?:aten|quantized_decomposed|torch\.ops)\.\w+(?:\.\w+)?", spoken)
+    reason = named.group(0) if named else lines[0]
+    if operator and operator.group(0) not in reason:
+        reason = f"{operator.group(0)}: {reason}"
+    return reason[:300].rstrip(". ") + "."
+
+
+def _name_graph_tensors(model: Any) -> None:
+    """Gives the graph's own input and output tensors the names of the signature.
+
+    ::
+
+        before: signature main: features -> tensor "main_features"
+        after:  signature main: features -> tensor "features"
+    """
+    for signature in model.signatureDefs or ():
+        for entry in [*signature.inputs, *signature.outputs]:
+            model.subgraphs[signature.subgraphIndex].tensors[entry.tensorIndex].name = entry.name
+
+
+@contextlib.contextmanager
+def _evaluating(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Holds modules in evaluation mode and gives every part its own mode back."""
+    modes = [(part, part.training) for module in modules for part in module.modules()]
+    try:
+        for module in modules:
+            module.eval()
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        aside.write_bytes(content)
+        aside.replace(path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise ConversionError(
+            f"{path} cannot be written ({error.strerror or type(error).__name__}): give a folder that exists"
+            " and can be written."
+        ) from error

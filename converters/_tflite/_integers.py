@@ -1,0 +1,88 @@
+"""Reads the integers of a .tflite file back, in the layout of the torch module."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converters._integers import Grid, IntegerLayer
+from converters._tflite._schema import constant, is_quantized, operator_name, read_model, schema
+
+__all__ = ["read_integers"]
+
+_TO_TORCH = {
+    "CONV_2D": (0, 3, 1, 2),  # (out, kh, kw, in / groups)
+    "DEPTHWISE_CONV_2D": (3, 0, 1, 2),  # (1, kh, kw, out); also what a convolution of one channel turns into
+    "FULLY_CONNECTED": (0, 1),
+}
+"""Axes of a weight in the file, in the order in which torch has them."""
+
+
+def read_integers(path: Path) -> dict[str, list[IntegerLayer]]:
+    """The integer layers of a .tflite file by signature, in execution order.
+
+    Files carry no module names, so ``name`` is empty. A bias is given in the units that the kernels compute in:
+    its integer times input scale times weight scale, whatever the bias tensor's own scale says.
+
+    Raises:
+        ModelFileError: the file is no TFLite model or damaged.
+    """
+    model = read_model(path)
+    if not model.signatureDefs:
+        return {"main": _layers(model, model.subgraphs[0])}
+    return {
+        signature.signatureKey.decode(): _layers(model, model.subgraphs[signature.subgraphIndex])
+        for signature in model.signatureDefs
+    }
+
+
+def _layers(model: Any, graph: Any) -> list[IntegerLayer]:
+    layers = []
+    for operator in graph.operators:
+        name = operator_name(model, operator)
+        if name not in _TO_TORCH:
+            continue
+        integers = constant(model, graph.tensors[operator.inputs[1]])
+        if integers is not None and integers.dtype == np.int8:
+            layers.append(_layer(model, graph, operator, integers.transpose(_TO_TORCH[name])))
+    return layers
+
+
+def _layer(model: Any, graph: Any, operator: Any, integers: NDArray[np.int8]) -> IntegerLayer:
+    read, weight = (graph.tensors[index] for index in list(operator.inputs)[:2])
+    scale = np.asarray(weight.quantization.scale, np.float32)
+    scale = np.broadcast_to(scale, (len(integers),)).copy()
+    grid = _grid(read)
+    return IntegerLayer(
+        name="",
+        weight=np.ascontiguousarray(integers),
+        weight_scale=scale,
+        bias=_bias(model, graph, operator, grid, scale),
+        input=grid,
+        output=_grid(graph.tensors[operator.outputs[0]]),
+    )
+
+
+def _bias(
+    model: Any, graph: Any, operator: Any, grid: Grid | None, scale: NDArray[np.float32]
+) -> NDArray[np.float64] | None:
+    indices = list(operator.inputs)
+    if len(indices) < 3 or indices[2] < 0:
+        return None
+    values = constant(model, graph.tensors[indices[2]])
+    if values is None:
+        return None
+    if values.dtype.kind == "f" or grid is None:
+        return values.astype(np.float64)
+    return values.astype(np.float64) * grid.scale * scale.astype(np.float64)
+
+
+def _grid(tensor: Any) -> Grid | None:
+    types = schema().TensorType
+    if not is_quantized(tensor) or tensor.type not in (types.INT8, types.UINT8):
+        return None
+    shift = 128 if tensor.type == types.UINT8 else 0
+    return Grid(float(tensor.quantization.scale[0]), int(tensor.quantization.zeroPoint[0]) - shift)

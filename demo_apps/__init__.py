@@ -1,0 +1,1 @@
+"""Demonstrations of mobiledistill on real work, through its public API only."""

@@ -1,0 +1,79 @@
+"""mobiledistill: neural networks that fit on phones.
+
+A trained model, data and a budget in; out come the files, in TFLite, Core ML and ONNX, that keep it when measured.
+"""
+
+from converters import (
+    ConversionError,
+    DeviceError,
+    InputError,
+    MissingExtraError,
+    MobileDistillError,
+    ModelFileError,
+    Parity,
+    ParityError,
+    Program,
+    TrainingError,
+    convert,
+    load,
+    verify,
+)
+from mobiledistill import devices, distill, quantize
+from mobiledistill._budget import Budget, Limit
+from mobiledistill._compress import compress
+from mobiledistill._demo import Demo, DemoRequest
+from mobiledistill._plan import Plan
+from mobiledistill._progress import Event, Progress
+from mobiledistill._result import Artifact, BudgetError, CompressionResult, Ending, LimitCheck, TeacherFacts
+from mobiledistill._schedule import Recipe, Schedule
+from mobiledistill._task import Batch, Head, Metric, Output, Predict, Score, Signature, Split, Task, TensorSpec
+from mobiledistill._teach import train_model
+from mobiledistill.devices import Measurement, profile
+
+__all__ = [
+    "Artifact",
+    "Batch",
+    "Budget",
+    "BudgetError",
+    "CompressionResult",
+    "ConversionError",
+    "Demo",
+    "DemoRequest",
+    "DeviceError",
+    "Ending",
+    "Event",
+    "Head",
+    "InputError",
+    "Limit",
+    "LimitCheck",
+    "Measurement",
+    "Metric",
+    "MissingExtraError",
+    "MobileDistillError",
+    "ModelFileError",
+    "Output",
+    "Parity",
+    "ParityError",
+    "Plan",
+    "Predict",
+    "Program",
+    "Progress",
+    "Recipe",
+    "Schedule",
+    "Score",
+    "Signature",
+    "Split",
+    "Task",
+    "TeacherFacts",
+    "TensorSpec",
+    "TrainingError",
+    "compress",
+    "convert",
+    "devices",
+    "distill",
+    "load",
+    "profile",
+    "quantize",
+    "train_model",
+    "verify",
+]

@@ -1,0 +1,371 @@
+"""compress: a trained model and a budget in, files that keep the budget out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from converters import FORMATS, Format, size_bytes, suffix_of
+from mobiledistill._budget import Budget
+from mobiledistill._files import File, check_limits, quantity, write_and_measure
+from mobiledistill._job import Job, Latency, bytes_per_weight
+from mobiledistill._plan import Plan
+from mobiledistill._progress import Progress
+from mobiledistill._result import Artifact, BudgetError, CompressionResult, Ending, LimitCheck, TeacherFacts
+from mobiledistill._schedule import Recipe, Schedule
+from mobiledistill._sources import Cuts, FamilyMembers, Source
+from mobiledistill._student import Family, example_run, export, integers_of, rounded, signature_modules
+from mobiledistill._task import Batch, Score, Split, Task
+from mobiledistill._workdir import fingerprint, write_text
+from mobiledistill.devices import Device
+from mobiledistill.distill import Loss
+from mobiledistill.quantize import Int8, Scheme, freeze
+from mobiledistill.search import CostModel, Target
+from mobiledistill.train import EpochLog, fit
+
+__all__ = ["compress"]
+
+_BYTES_AIM = 0.997  # of a limit in bytes: what trained weights add over untrained ones is a few bytes
+_LATENCY_AIM = 0.97  # of a limit in milliseconds: the interval's upper end is what must keep it
+_WELL_USED = 0.9
+_ENOUGH = 0.96  # used to this share, another round cannot gain much
+_TRAINED_ROUNDS = 3
+
+History = list[tuple[str, int, float, float | None]]
+
+
+def compress(
+    teacher: nn.Module,
+    task: Task,
+    budget: Budget,
+    *,
+    student: nn.Module | Family | None = None,
+    distill: Loss | None = None,
+    device: str | Device = "host",
+    formats: tuple[Format, ...] = FORMATS,
+    quantize: Scheme = Int8(),  # noqa: B008  (frozen)
+    schedule: Schedule = Schedule(),  # noqa: B008  (frozen)
+    workdir: str | Path = "runs/latest",
+    progress: Progress | None = None,
+) -> CompressionResult:
+    """Finds the most accurate student whose exported files, measured, keep the budget.
+
+    You gain files that are proven: each is scored through its own runtime, compared with the student, and measured.
+    You lose the time a training takes; what is killed goes on where it stopped when called again. Early rounds try
+    plans on untrained files, since neither bytes nor milliseconds depend on training; the plan that uses the budget
+    best is then distilled in full, exported, and measured again.
+
+    Example:
+        >>> result = compress(teacher, task, Budget(size_bytes=30_000), workdir="runs/digits")  # doctest: +SKIP
+        >>> print(result.summary())  # doctest: +SKIP
+
+    Args:
+        teacher: a trained module; not changed.
+        task: what must be learned and how it is scored.
+        budget: upper limits.
+        student: None cuts the student out of the teacher; a module is used as it is, or cut where it is too large;
+            a function (width, depth) -> module is a family, from which the best member that fits is trained.
+        distill: the loss; None: soft targets.
+        device: where latency and memory are measured, ``"host"`` or an open device.
+        formats: which files to write.
+        quantize: how weights are stored; None: 32-bit floats.
+        schedule: how long to train, and the seed.
+        workdir: every phase is kept here; the same call again resumes.
+        progress: called as work gets done.
+
+    Returns:
+        The files and everything measured on them; ``result.met`` holds.
+
+    Raises:
+        BudgetError: no student that was found keeps the budget; it carries the nearest one.
+        InputError: the teacher does not fit the task, or the work folder holds another run.
+        ParityError: a file does not compute what the student computes.
+    """
+    job = Job.start(teacher, task, budget, student, distill, device, formats, quantize, schedule, workdir, progress)
+    source = _source(job)
+    cost = CostModel(bytes_per_weight(quantize))
+    facts = _teacher_facts(job, source, cost)
+    for _ in range(_TRAINED_ROUNDS):
+        plan, ending = _search(job, source, cost, facts)
+        modules, history = _train(job, source, plan, schedule.distill, schedule.quantize)
+        files = write_and_measure(job, modules)
+        checks = check_limits(job, files, facts)
+        if not any(check.status == "missed" for check in checks):
+            return _finish(job, source, facts, plan, modules, files, checks, history, ending)
+        _learn(job, source, cost, plan, files)
+        job.rounds.append({"plan": plan.channels, "trained": True, "missed": [asdict(c) for c in checks]})
+    result = _finish(job, source, facts, plan, modules, files, checks, history, ending)
+    raise _unreachable(result, "after training")
+
+
+def _source(job: Job) -> Source:
+    """Where students come from."""
+    bits = round(8 * bytes_per_weight(job.scheme))
+    run = example_run(job.task)
+
+    def quick_quality(member: nn.Module) -> float:
+        modules = signature_modules(job.task, member)
+        _fit(job, modules, job.schedule.quick, "probe", f"probe-{fingerprint(member)}")
+        value = job.score(modules, "validation").value
+        return value if job.task.metric.higher_is_better else -value
+
+    with job.phase("analyze"):
+        job.report("analyze", 0, 1, "what is coupled, and what matters")
+        if job.student is None or isinstance(job.student, nn.Module):
+            return Cuts(job.student or job.teacher, run, job.losses, bits)
+        return FamilyMembers(job.student, run, quick_quality, job.schedule.seed, bits)
+
+
+def _search(job: Job, source: Source, cost: CostModel, facts: TeacherFacts) -> tuple[Plan, Ending]:
+    """The plan that keeps every limit on files and uses the tightest one best."""
+    limits = job.file_limits()
+    aims = {target: limit * _aim(target[1]) for target, limit in limits.items()}
+    tried: dict[str, tuple[Plan, float]] = {}
+    for _ in range(job.schedule.rounds):
+        plan = source.propose(cost, aims)
+        if plan is None:
+            narrowest = source.narrow(1)
+            if narrowest.to_json() in tried:
+                break
+            plan = narrowest
+        if plan.to_json() in tried:
+            break
+        measured = _try_untrained(job, source, cost, plan, tuple(limits))
+        used = max((measured[target] / limit for target, limit in limits.items()), default=0.0)
+        tried[plan.to_json()] = (plan, used)
+        if used <= 1.0 and (used >= _ENOUGH or plan == source.full()):
+            break
+    fitting = [(plan, used) for plan, used in tried.values() if used <= 1.0]
+    if not fitting:
+        raise _nearest(job, source, facts)
+    plan, used = max(fitting, key=lambda entry: entry[1])
+    if plan == source.full():
+        return plan, Ending.NOTHING_CUT
+    return plan, Ending.BUDGET_USED if used >= _WELL_USED else Ending.NO_LARGER_FITS
+
+
+def _try_untrained(
+    job: Job, source: Source, cost: CostModel, plan: Plan, targets: tuple[Target, ...]
+) -> dict[Target, float]:
+    """Exports a plan's untrained student, measures what is limited, and corrects the cost model."""
+    formats = tuple(dict.fromkeys(target[0] for target in targets))
+
+    def measure() -> dict[str, float]:
+        student = source.build(plan)
+        folder = job.run.files("untrained")
+        _, paths = export(job.task, integers_of(job.task, student, job.scheme), formats, folder, job.scheme)
+        values = {f"{format}/{name}": quantity(job, name, format, paths[format]) for format, name in targets}
+        job.run.discard("untrained")
+        return {target: value for target, value in values.items() if value is not None}
+
+    with job.phase("search"):
+        job.report("search", len(job.rounds), job.schedule.rounds, _plan_note(plan))
+        known = job.run.recall("rounds", [plan.to_json(), sorted(targets)], measure)
+    measured = {target: known[f"{target[0]}/{target[1]}"] for target in targets}
+    for target, value in measured.items():
+        cost.correct(target, source.amounts(plan), value)
+    job.rounds.append({"plan": dict(plan.channels), "width": plan.width, "trained": False, "measured": known})
+    return measured
+
+
+def _aim(name: str) -> float:
+    return _LATENCY_AIM if name in ("latency_ms", "peak_memory_bytes") else _BYTES_AIM
+
+
+def _learn(job: Job, source: Source, cost: CostModel, plan: Plan, files: Mapping[Format, File]) -> None:
+    """Corrects the cost model by the trained files."""
+    for target in job.file_limits():
+        value = quantity(job, target[1], target[0], files[target[0]].path)
+        if value is not None:
+            cost.correct(target, source.amounts(plan), value)
+
+
+def _train(
+    job: Job, source: Source, plan: Plan, long: Recipe, rounding: Recipe
+) -> tuple[Mapping[str, nn.Module], History]:
+    """The plan's student, distilled in floats and then with its integers; frozen, by signature."""
+    name = hashlib.sha256(f"{plan.to_json()}{long}{rounding}".encode()).hexdigest()[:8]
+    history: History = []
+    student: nn.Module | None = None
+    steps = source.steps(plan, job.schedule.cut_steps)
+    for number, step in enumerate(steps, start=1):
+        last = number == len(steps)
+        recipe = long if last else job.schedule.cut
+        student = source.shrink(student, step)
+        phase = "distill" if last else f"cut {number}/{len(steps)}"
+        history += _fit(job, signature_modules(job.task, student), recipe, phase, f"{name}-{number}")
+    assert student is not None
+    if not isinstance(job.scheme, Int8):
+        return signature_modules(job.task, student.eval()), history
+    prepared = rounded(job.task, student, job.scheme)
+    history += _fit(job, dict(prepared.items()), rounding, "quantize", f"{name}-int8")
+    return dict(freeze(prepared).items()), history
+
+
+def _fit(job: Job, modules: Mapping[str, nn.Module], recipe: Recipe, phase: str, checkpoint: str) -> History:
+    trained = nn.ModuleDict(dict(modules))
+
+    def loss(_: nn.Module, batch: Batch) -> Tensor:
+        return job.loss(modules[batch.signature], batch)
+
+    def report(log: EpochLog) -> None:
+        score = "" if log.score is None else f", {job.task.metric.name} {log.score:.1f} {job.task.metric.unit}"
+        job.report(phase, log.epoch + 1, recipe.epochs, f"loss {log.loss:.3f}{score}")
+
+    with job.phase(phase.split()[0]):
+        logs = fit(
+            trained,
+            job.task.train_batches,
+            loss,
+            recipe,
+            seed=job.schedule.seed,
+            validate=lambda _: job.score(modules, "validation").value,
+            checkpoint=job.run.checkpoint(checkpoint),
+            report=report,
+        )
+    return [(phase, log.epoch + 1, log.loss, log.score) for log in logs]
+
+
+def _finish(
+    job: Job,
+    source: Source,
+    facts: TeacherFacts,
+    plan: Plan,
+    modules: Mapping[str, nn.Module],
+    files: Mapping[Format, File],
+    checks: list[LimitCheck],
+    history: History,
+    ending: Ending,
+) -> CompressionResult:
+    """Reads the test split, once, and writes the result and its report."""
+    artifacts = {}
+    for number, (format, file) in enumerate(files.items()):
+        with job.phase("score"):
+            job.report("score", number, len(files), f"test split through the {format} file")
+            score = job.score_file(file.path, "test")
+        artifacts[format] = Artifact(
+            format=format,
+            path=file.path,
+            size_bytes=file.size_bytes,
+            download_bytes=file.download_bytes,
+            validation_score=file.validation_score,
+            score=score,
+            parity=file.parity,
+            latency=None if file.latency is None else file.latency.main,
+        )
+    if any(check.format is not None and check.used >= _WELL_USED for check in checks) and not plan.cuts_nothing:
+        ending = Ending.BUDGET_USED
+    result = CompressionResult(
+        budget=job.budget,
+        metric=job.task.metric,
+        teacher=facts,
+        artifacts=artifacts,
+        limits=checks,
+        plan=plan,
+        student=nn.ModuleDict(dict(modules)) if len(modules) > 1 else next(iter(modules.values())),
+        ending=ending,
+        history=history,
+        layers=source.layers(plan),
+        seconds={name: round(value, 2) for name, value in job.seconds.items()},
+        rounds=job.rounds,
+        notes=tuple(str(note) for note in getattr(job.task, "notes", ())),
+    )
+    return _report(job, result)
+
+
+def _report(job: Job, result: CompressionResult) -> CompressionResult:
+    from mobiledistill.report import write_report
+
+    result = replace(result, report_path=write_report(result, job.run.path / "report.html"))
+    write_text(job.run.path / "result.json", json.dumps(result.to_dict(), indent=1))
+    return result
+
+
+def _nearest(job: Job, source: Source, facts: TeacherFacts) -> BudgetError:
+    """The narrowest student that beats the trivial answer, briefly trained, with its files."""
+    trivial = job.trivial_score()
+    none = Recipe(epochs=0)
+    for level in (1, 2, 4, 8, 16):
+        plan = source.narrow(level)
+        short = replace(job.schedule.quantize, epochs=min(2, job.schedule.quantize.epochs))
+        modules, history = _train(job, source, plan, job.schedule.quick, short if short.epochs else none)
+        score = job.score(modules, "validation")
+        if _beats(job.task, score, trivial) or plan == source.full():
+            break
+    files = write_and_measure(job, modules)
+    checks = check_limits(job, files, facts)
+    result = _finish(job, source, facts, plan, modules, files, checks, history, Ending.NO_LARGER_FITS)
+    return _unreachable(result, "even at its narrowest")
+
+
+def _unreachable(result: CompressionResult, when: str) -> BudgetError:
+    missed = [check for check in result.limits if check.status == "missed"]
+    binding = max(missed, key=lambda check: check.used)
+    alike = [c for c in result.limits if c.name == binding.name and c.limit == binding.limit and c.measured is not None]
+    smallest = max(check.measured or 0.0 for check in alike)
+    where = f" on {binding.format}" if binding.format else ""
+    message = (
+        f"No student keeps {binding.name} = {binding.limit:,g}{where} {when}: the smallest value that worked is"
+        f" {smallest:,.6g} (with {result.metric.name} {result.score.value:.1f} {result.metric.unit} after a short"
+        f" training). Raise that limit to it or above. The nearest files lie in"
+        f" {next(iter(result.artifacts.values())).path.parent}."
+    )
+    return BudgetError(message, result, binding, smallest)
+
+
+def _beats(task: Task, score: Score, trivial: Score) -> bool:
+    if task.metric.higher_is_better:
+        return score.ci95[0] > trivial.value
+    return score.ci95[1] < trivial.value
+
+
+def _teacher_facts(job: Job, source: Source, cost: CostModel) -> TeacherFacts:
+    """Scores and files of the uncut teacher; its file stored like the student's is the cost model's first point."""
+    first = job.formats[0]
+    modules = signature_modules(job.task, job.teacher)
+
+    def write(scheme: Scheme, name: str) -> tuple[int, Latency | None]:
+        folder = job.run.path / "teacher" / name
+        path = folder / f"student{suffix_of(first)}"
+        if not path.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            _, paths = export(job.task, integers_of(job.task, job.teacher, scheme), (first,), folder, scheme)
+            path = paths[first]
+        return size_bytes(path), job.measure(path, first)
+
+    with job.phase("teacher"):
+        job.report("teacher", 0, 1, f"its scores, and its files in {first}")
+        size, latency = write(None, "float32")
+        quantized_size, quantized_latency = (size, latency) if job.scheme is None else write(job.scheme, "stored")
+        score, validation_score = (_remembered_score(job, modules, split) for split in ("test", "validation"))
+    if isinstance(source, Cuts) and job.student is None:
+        full = source.amounts(source.full())
+        cost.correct((first, "size_bytes"), full, quantized_size)
+        if quantized_latency is not None:
+            cost.correct((first, "latency_ms"), full, quantized_latency.use.ci95_ms[1])
+    return TeacherFacts(
+        score=score,
+        validation_score=validation_score,
+        parameters=sum(parameter.numel() for parameter in job.teacher.parameters()),
+        size_bytes=size,
+        latency=None if latency is None else latency.main,
+        quantized_size_bytes=quantized_size,
+        quantized_latency=None if quantized_latency is None else quantized_latency.main,
+    )
+
+
+def _remembered_score(job: Job, modules: Mapping[str, nn.Module], split: Split) -> Score:
+    known = job.run.recall("scores", [job.teacher_id, split], lambda: asdict(job.score(modules, split)))
+    return Score(known["value"], known["n"], (known["ci95"][0], known["ci95"][1]))
+
+
+def _plan_note(plan: Plan) -> str:
+    if plan.width is not None:
+        return f"width {plan.width}, depth {plan.depth}"
+    kept, total = sum(plan.channels.values()), sum(plan.original_channels.values())
+    return f"{kept} of {total} channels"

@@ -1,0 +1,97 @@
+"""A student's files: written, proven, measured, judged against the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from converters import Format, Parity, download_bytes, size_bytes, verify
+from mobiledistill._job import Job, Latency
+from mobiledistill._result import LimitCheck, TeacherFacts
+from mobiledistill._student import export
+from mobiledistill._task import Score, Task
+from mobiledistill.quantize import Fp16
+
+__all__ = ["File", "check_limits", "measured_value", "quantity", "write_and_measure"]
+
+_PARITY_SAMPLES = 64
+
+
+@dataclass(frozen=True)
+class File:
+    path: Path
+    size_bytes: int
+    download_bytes: int
+    parity: Parity
+    validation_score: Score
+    latency: Latency | None
+
+
+def write_and_measure(job: Job, modules: Mapping[str, nn.Module]) -> dict[Format, File]:
+    folder = job.run.files("artifacts")
+    with job.phase("convert"):
+        job.report("convert", 0, len(job.formats), ", ".join(job.formats))
+        programs, paths = export(job.task, modules, job.formats, folder, job.scheme)
+    files = {}
+    for number, (format, path) in enumerate(paths.items()):
+        with job.phase("verify"):
+            job.report("verify", number, len(paths), f"{format} against the student")
+            samples = {name: value[:_PARITY_SAMPLES] for name, value in job.task.calibration_inputs("main").items()}
+            parity = verify(path, programs, samples, "float16" if isinstance(job.scheme, Fp16) else "float32")
+        with job.phase("score"):
+            score = job.score_file(path, "validation")
+        files[format] = File(path, size_bytes(path), download_bytes(path), parity, score, job.measure(path, format))
+    return files
+
+
+def check_limits(job: Job, files: Mapping[Format, File], facts: TeacherFacts) -> list[LimitCheck]:
+    checks = []
+    for limit in job.budget.limits(job.formats):
+        if limit.format is None:
+            drops = [_drop(job.task, facts.validation_score, file.validation_score) for file in files.values()]
+            measured: float | None = max(drops)
+            status = "met" if max(drops) <= limit.value else "missed"
+        else:
+            file = files[limit.format]
+            measured = measured_value(file, limit.name)
+            if measured is None:
+                status = "unmeasured"
+            elif limit.name == "latency_ms" and file.latency is not None:
+                status = "met" if file.latency.use.meets(limit.value) == "met" else "missed"
+            else:
+                status = "met" if measured <= limit.value else "missed"
+        checks.append(LimitCheck(limit.format, limit.name, limit.value, measured, status))  # type: ignore[arg-type]
+    return checks
+
+
+def measured_value(file: File, name: str) -> float | None:
+    if name == "size_bytes":
+        return file.size_bytes
+    if name == "download_bytes":
+        return file.download_bytes
+    if file.latency is None:
+        return None
+    return file.latency.use.latency_ms if name == "latency_ms" else file.latency.main.peak_memory_bytes
+
+
+def _drop(task: Task, teacher: Score, student: Score) -> float:
+    """By how much the student is worse, in the metric's unit."""
+    lost = teacher.value - student.value
+    return max(0.0, lost if task.metric.higher_is_better else -lost)
+
+
+def quantity(job: Job, name: str, format: Format, path: Path) -> float | None:
+    """What a limit is compared with: bytes, the latency's upper end, memory."""
+    if name == "size_bytes":
+        return size_bytes(path)
+    if name == "download_bytes":
+        return download_bytes(path)
+    measured = job.measure(path, format)
+    if measured is None:
+        return None
+    if name == "latency_ms":
+        return measured.use.ci95_ms[1]
+    return float(measured.main.peak_memory_bytes or 0)

@@ -1,0 +1,217 @@
+"""One call of ``compress``: what was asked, where it stands, and what every part of the loop needs."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from converters import FORMATS, Format, InputError, load
+from mobiledistill._budget import Budget
+from mobiledistill._progress import Event, Progress
+from mobiledistill._schedule import Schedule
+from mobiledistill._student import Family, as_tuple, check_module, predictor, signature_modules
+from mobiledistill._task import Arrays, Batch, Score, Split, Task
+from mobiledistill._workdir import Workdir, fingerprint
+from mobiledistill.devices import Device, LatencyPerUse, Measurement, latency_per_use
+from mobiledistill.devices import open as open_device
+from mobiledistill.distill import Loss, SoftTargets, Step
+from mobiledistill.quantize import Scheme
+from mobiledistill.search import Target
+
+__all__ = ["Job", "Latency", "bytes_per_weight"]
+
+_IMPORTANCE_BATCHES = 16
+
+
+@dataclass(frozen=True)
+class Latency:
+    """The latency of one use, over all signatures, and of the first signature in detail."""
+
+    use: LatencyPerUse
+    main: Measurement
+
+
+@dataclass
+class Job:
+    """One call of ``compress``: what was asked, and where it stands."""
+
+    teacher: nn.Module
+    teacher_id: str
+    task: Task
+    budget: Budget
+    student: nn.Module | Family | None
+    distill: Loss
+    device: Device
+    formats: tuple[Format, ...]
+    scheme: Scheme
+    schedule: Schedule
+    run: Workdir
+    progress: Progress | None
+    seconds: dict[str, float] = field(default_factory=dict)
+    rounds: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def start(
+        cls,
+        teacher: nn.Module,
+        task: Task,
+        budget: Budget,
+        student: nn.Module | Family | None,
+        distill: Loss | None,
+        device: str | Device,
+        formats: tuple[Format, ...],
+        scheme: Scheme,
+        schedule: Schedule,
+        workdir: str | Path,
+        progress: Progress | None,
+    ) -> Job:
+        unknown = [format for format in formats if format not in FORMATS]
+        if unknown or not formats:
+            raise InputError(f"formats must name some of {', '.join(FORMATS)}, but got {tuple(formats)!r}.")
+        check_module(task, teacher, "teacher")
+        if isinstance(student, nn.Module):
+            check_module(task, student, "student")
+        distill = distill or SoftTargets()
+        teacher_id = fingerprint(teacher)
+        call = {
+            "task": task.name,
+            "teacher": teacher_id,
+            "student": fingerprint(student) if isinstance(student, nn.Module) else repr(student and "family"),
+            "budget": repr(budget),
+            "formats": list(formats),
+            "quantize": repr(scheme),
+            "distill": repr(distill),
+            "schedule": repr(schedule),
+        }
+        return cls(
+            teacher=teacher.eval(),
+            teacher_id=teacher_id,
+            task=task,
+            budget=budget,
+            student=student,
+            distill=distill,
+            device=open_device(device) if isinstance(device, str) else device,
+            formats=tuple(formats),
+            scheme=scheme,
+            schedule=schedule,
+            run=Workdir(Path(workdir), call),
+            progress=progress,
+        )
+
+    def loss(self, module: nn.Module, batch: Batch) -> Tensor:
+        """The distillation loss of a batch."""
+        signature = self.task.signatures[batch.signature]
+        student = dict(zip(signature.outputs, as_tuple(module(*batch.inputs.values())), strict=True))
+        asked = self.task.exported(self.teacher, batch.signature)
+        with torch.no_grad():
+            answers = as_tuple(asked(*(batch.teacher_inputs or batch.inputs).values()))
+        teacher = dict(zip(signature.outputs, answers, strict=True))
+        return self.distill(Step(student, teacher, signature.outputs, self.task.loss(student, batch)))
+
+    def score(self, modules: Mapping[str, nn.Module], split: Split) -> Score:
+        """A module's score."""
+        return self.task.evaluate(predictor(self.task, modules), split)
+
+    def score_file(self, path: Path, split: Split) -> Score:
+        """A file's score, through its own runtime."""
+        model = load(path)
+        return self.task.evaluate(lambda inputs, signature="main": model.run(inputs, signature), split)
+
+    def trivial_score(self) -> Score:
+        """The validation score of the answer that never looks: the teacher's mean output."""
+        predict = predictor(self.task, signature_modules(self.task, self.teacher))
+        means = {
+            name: {
+                output: value.mean(axis=0, keepdims=True)
+                for output, value in predict(self.task.calibration_inputs(name), name).items()
+            }
+            for name in self.task.signatures
+        }
+
+        def constant(inputs: Mapping[str, Any], signature: str = "main") -> Arrays:
+            count = len(next(iter(inputs.values())))
+            return {name: np.repeat(value, count, axis=0) for name, value in means[signature].items()}
+
+        return self.task.evaluate(constant, "validation")
+
+    def measure(self, path: Path, format: Format) -> Latency | None:
+        """Latency and memory of a file, measured once and remembered by its bytes."""
+        if format not in self.device.formats:
+            return None
+        limit = self.budget.limit("latency_ms", format)
+        asked = {"limit_ms": limit, "percentile": self.budget.latency_percentile, "threads": self.budget.threads}
+
+        def measure() -> list[str]:
+            self.report("measure", 0, 1, f"latency of the {format} file on {self.device.name}")
+            found = []
+            for name, signature in self.task.signatures.items():
+                inputs = {key: value[:1] for key, value in self.task.calibration_inputs(name).items()}
+                per_call = None if limit is None or len(self.task.signatures) > 1 else limit / signature.calls_per_use
+                found.append(
+                    self.device.measure(
+                        path,
+                        format,
+                        inputs,
+                        signature=name,
+                        threads=self.budget.threads,
+                        percentile=self.budget.latency_percentile,
+                        limit_ms=per_call,
+                    )
+                )
+            return [measurement.to_json() for measurement in found if measurement is not None]
+
+        with self.phase("measure"):
+            digest = hashlib.sha256(b"".join(f.read_bytes() for f in _files(path))).hexdigest()
+            texts = self.run.recall("latency", [digest, asked], measure)
+        measurements = {
+            name: Measurement.from_json(text) for name, text in zip(self.task.signatures, texts, strict=True)
+        }
+        calls = {name: signature.calls_per_use for name, signature in self.task.signatures.items()}
+        return Latency(latency_per_use(measurements, calls), next(iter(measurements.values())))
+
+    def file_limits(self) -> dict[Target, float]:
+        """The limits on files that can be measured here."""
+        measurable = {"size_bytes", "download_bytes"}
+        return {
+            (limit.format, limit.name): limit.value
+            for limit in self.budget.limits(self.formats)
+            if limit.format is not None and (limit.name in measurable or limit.format in self.device.formats)
+        }
+
+    def report(self, phase: str, done: int, total: int, note: str = "") -> None:
+        """Tells whoever watches."""
+        if self.progress is not None:
+            self.progress(Event(phase, done, total, note))
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Counts a phase's seconds."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+    def losses(self, module: nn.Module) -> Iterable[Tensor]:
+        """The losses of a module on a few training batches, one after the other."""
+        modules = signature_modules(self.task, module)
+        for batch in itertools.islice(self.task.train_batches(0), _IMPORTANCE_BATCHES):
+            yield self.loss(modules[batch.signature], batch)
+
+
+def bytes_per_weight(scheme: Scheme) -> float:
+    return 4.0 if scheme is None else scheme.bytes_per_weight
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(part for part in path.rglob("*") if part.is_file()) if path.is_dir() else [path]

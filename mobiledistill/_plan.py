@@ -1,0 +1,62 @@
+"""A plan: what becomes of every group of channels, as data that can be printed, saved, edited and applied."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+from converters import InputError
+
+__all__ = ["Plan"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What remains of a model.
+
+    Attributes:
+        channels: how many channels each group keeps, by the path of the first layer that writes them.
+        original_channels: how many there were.
+        bits: bits a weight is stored in.
+        width: where the student comes from a (width, depth) family, its width; else None.
+        depth: likewise.
+
+    Example:
+        >>> plan = Plan(channels={"stem": 6}, original_channels={"stem": 32}, bits=8)
+        >>> Plan.from_json(plan.to_json()) == plan
+        True
+    """
+
+    channels: Mapping[str, int] = field(default_factory=dict)
+    original_channels: Mapping[str, int] = field(default_factory=dict)
+    bits: int = 8
+    width: int | None = None
+    depth: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, kept in self.channels.items():
+            most = self.original_channels.get(name)
+            if most is None or not 1 <= kept <= most:
+                raise InputError(f"The plan keeps {kept} channels of {name!r}, which has {most}; keep 1 to {most}.")
+
+    @property
+    def cuts_nothing(self) -> bool:
+        """Whether every channel stays."""
+        return dict(self.channels) == dict(self.original_channels)
+
+    def to_json(self) -> str:
+        """The plan as JSON text."""
+        return json.dumps(asdict(self), indent=1, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        """Reads what ``to_json`` wrote.
+
+        Raises:
+            InputError: the text is no plan.
+        """
+        try:
+            return cls(**json.loads(text))
+        except (TypeError, ValueError) as error:
+            raise InputError(f"This is no plan ({error}); a plan is the JSON that Plan.to_json writes.") from None

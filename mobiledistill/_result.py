@@ -1,0 +1,269 @@
+"""What compress gives back: files, what was measured on each, and which limits they keep."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import nn
+
+from converters import Format, MobileDistillError, Parity
+from mobiledistill._budget import Budget
+from mobiledistill._plan import Plan
+from mobiledistill._task import Metric, Score
+from mobiledistill.devices import Measurement
+
+__all__ = ["Artifact", "BudgetError", "CompressionResult", "Ending", "LimitCheck", "Status", "TeacherFacts"]
+
+Status = Literal["met", "missed", "unmeasured"]
+
+
+class Ending(Enum):
+    """Why the search stopped where it did."""
+
+    BUDGET_USED = "the tightest limit is used to 90 % or more"
+    NOTHING_CUT = "nothing had to be cut"
+    NO_LARGER_FITS = "no larger plan fits"
+
+
+@dataclass(frozen=True)
+class LimitCheck:
+    """One limit of the budget against what was measured.
+
+    Attributes:
+        format: the file's format; None for ``max_metric_drop``, which is judged on the worst file.
+        name: the budget's field.
+        limit: the upper limit.
+        measured: the measured value; None where no connected device can measure it.
+        status: ``met``, ``missed`` or ``unmeasured``.
+    """
+
+    format: Format | None
+    name: str
+    limit: float
+    measured: float | None
+    status: Status
+
+    @property
+    def used(self) -> float:
+        """Measured over limit; 0 where nothing was measured."""
+        return 0.0 if self.measured is None else self.measured / self.limit
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One exported file and everything measured on it.
+
+    Attributes:
+        score: on the test split, through the file and its own runtime.
+        validation_score: likewise on the validation split, which the search looked at.
+        latency: None where no connected device runs the format.
+        verdict: why the latency can or cannot be trusted, in one line.
+    """
+
+    format: Format
+    path: Path
+    size_bytes: int
+    download_bytes: int
+    validation_score: Score
+    score: Score
+    parity: Parity
+    latency: Measurement | None
+
+    @property
+    def latency_ms(self) -> float | None:
+        """Median latency in milliseconds."""
+        return None if self.latency is None else self.latency.p50_ms
+
+    @property
+    def peak_memory_bytes(self) -> int | None:
+        """Memory that loading and running adds."""
+        return None if self.latency is None else self.latency.peak_memory_bytes
+
+    @property
+    def verdict(self) -> str:
+        """``valid``, ``throttled`` or ``invalid``; ``unmeasured`` without a device."""
+        return "unmeasured" if self.latency is None else self.latency.verdict
+
+
+@dataclass(frozen=True)
+class TeacherFacts:
+    """The teacher beside its student.
+
+    Attributes:
+        score: on the test split.
+        validation_score: on the validation split.
+        size_bytes: of its float32 file in the first format.
+        latency: of that file, None where nothing measures it.
+        quantized_size_bytes: of the uncut teacher stored as the student is.
+        quantized_latency: of that file.
+    """
+
+    score: Score
+    validation_score: Score
+    parameters: int
+    size_bytes: int
+    latency: Measurement | None
+    quantized_size_bytes: int
+    quantized_latency: Measurement | None
+
+
+@dataclass(frozen=True)
+class CompressionResult:
+    """The most accurate student found whose files, measured, keep the budget.
+
+    Attributes:
+        limits: every limit on every format, with what was measured.
+        artifacts: the files, by format.
+        plan: what became of every group of channels.
+        student: the module whose integers the files hold; not part of ``to_dict``.
+        ending: which of the three ends the search reached.
+        history: epochs of every training phase, as (phase, epoch, loss, validation score).
+        seconds: wall time by phase.
+        layers: (layer, weights before, weights after).
+    """
+
+    budget: Budget
+    metric: Metric
+    teacher: TeacherFacts
+    artifacts: Mapping[Format, Artifact]
+    limits: Sequence[LimitCheck]
+    plan: Plan
+    student: nn.Module
+    ending: Ending
+    history: Sequence[tuple[str, int, float, float | None]]
+    layers: Sequence[tuple[str, int, int]]
+    seconds: Mapping[str, float]
+    rounds: Sequence[Mapping[str, Any]]
+    report_path: Path | None = None
+    notes: Sequence[str] = field(default_factory=tuple)
+
+    @property
+    def met(self) -> bool:
+        """Nothing is missed, and every limit was measured on at least one artifact."""
+        measured = {check.name for check in self.limits if check.status == "met"}
+        wanted = {check.name for check in self.limits}
+        return not any(check.status == "missed" for check in self.limits) and wanted <= measured
+
+    @property
+    def binding(self) -> LimitCheck | None:
+        """The limit that is used the most."""
+        return max(self.limits, key=lambda check: check.used, default=None)
+
+    @property
+    def score(self) -> Score:
+        """The worst file's score on the test split."""
+        ordered = sorted(self.artifacts.values(), key=lambda artifact: artifact.score.value)
+        return ordered[0 if self.metric.higher_is_better else -1].score
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as JSON-ready data; ``null`` stands for what no device could measure."""
+        return {
+            "met": self.met,
+            "ending": self.ending.value,
+            "binding": None if self.binding is None else _check_dict(self.binding),
+            "teacher": {
+                "score": _score_dict(self.teacher.score),
+                "size_bytes": self.teacher.size_bytes,
+                "latency_ms": _latency_dict(self.teacher.latency),
+                "parameters": self.teacher.parameters,
+                "quantized": {
+                    "size_bytes": self.teacher.quantized_size_bytes,
+                    "latency_ms": _latency_dict(self.teacher.quantized_latency),
+                },
+            },
+            "score": {"metric": self.metric.name, "unit": self.metric.unit, **_score_dict(self.score)},
+            "limits": [_check_dict(check) for check in self.limits],
+            "artifacts": {format: _artifact_dict(artifact) for format, artifact in self.artifacts.items()},
+            "plan": json.loads(self.plan.to_json()),
+            "layers": [list(layer) for layer in self.layers],
+            "history": [list(entry) for entry in self.history],
+            "rounds": list(self.rounds),
+            "notes": list(self.notes),
+            "seconds": dict(self.seconds),
+            "report": None if self.report_path is None else str(self.report_path),
+        }
+
+    def summary(self) -> str:
+        """A few lines that say what was reached, for a terminal."""
+        teacher, unit = self.teacher.score.value, self.metric.unit
+        lines = [
+            f"{self.metric.name}: teacher {teacher:.1f} {unit}, student {self.score.value:.1f} {unit} (worst file)"
+        ]
+        for artifact in self.artifacts.values():
+            latency = "unmeasured" if artifact.latency_ms is None else f"{artifact.latency_ms:.3f} ms"
+            lines.append(
+                f"  {artifact.format:7} {artifact.size_bytes:>9,} bytes  {latency:>11}"
+                f"  {artifact.score.value:.1f} {unit}  {artifact.path}"
+            )
+        for check in self.limits:
+            measured = "unmeasured here" if check.measured is None else f"{check.measured:,.4g}"
+            lines.append(
+                f"  {check.format or 'student':7} {check.name} {measured} / {check.limit:,.4g}: {check.status}"
+            )
+        lines.append(f"The budget is {'met' if self.met else 'not met'}; the search ended because {self.ending.value}.")
+        return "\n".join(lines)
+
+
+class BudgetError(MobileDistillError):
+    """No student that was found keeps the budget.
+
+    Attributes:
+        nearest: the best result found, briefly trained, with its files.
+        binding: the limit that cannot be kept, on which format.
+        smallest: the smallest value of that limit known to work, the other limits held.
+    """
+
+    def __init__(self, message: str, nearest: CompressionResult, binding: LimitCheck, smallest: float) -> None:
+        super().__init__(message)
+        self.nearest = nearest
+        self.binding = binding
+        self.smallest = smallest
+
+
+def _score_dict(score: Score) -> dict[str, Any]:
+    return {"value": score.value, "n": score.n, "ci95": list(score.ci95)}
+
+
+def _check_dict(check: LimitCheck) -> dict[str, Any]:
+    return {
+        "format": check.format,
+        "name": check.name,
+        "limit": check.limit,
+        "measured": check.measured,
+        "status": check.status,
+    }
+
+
+def _latency_dict(latency: Measurement | None) -> dict[str, Any] | None:
+    if latency is None:
+        return None
+    return {
+        "p50": latency.p50_ms,
+        "p90": latency.p90_ms,
+        "ci95": list(latency.ci95_ms),
+        "runs": sum(len(samples) for samples in latency.samples_ms),
+    }
+
+
+def _artifact_dict(artifact: Artifact) -> dict[str, Any]:
+    return {
+        "path": str(artifact.path),
+        "size_bytes": artifact.size_bytes,
+        "download_bytes": artifact.download_bytes,
+        "score": _score_dict(artifact.score),
+        "validation_score": _score_dict(artifact.validation_score),
+        "latency_ms": _latency_dict(artifact.latency),
+        "peak_memory_bytes": artifact.peak_memory_bytes,
+        "parity": {
+            "sqnr_db": artifact.parity.sqnr_db,
+            "max_steps": artifact.parity.max_steps,
+            "agreement": artifact.parity.agreement,
+            "integers_equal": artifact.parity.integers_equal,
+        },
+        "verdict": artifact.verdict,
+    }

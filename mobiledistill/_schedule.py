@@ -1,0 +1,57 @@
+"""How long and how hard to train."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from converters import InputError
+
+__all__ = ["Recipe", "Schedule"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One training: AdamW, the rate rising over the first epochs and falling to zero on a cosine.
+
+    Args:
+        epochs: passes over the training batches; 0 trains nothing.
+        learning_rate: the highest rate.
+        weight_decay: decoupled weight decay.
+        warmup_epochs: how long the rate rises, in epochs.
+    """
+
+    epochs: int
+    learning_rate: float = 3e-3
+    weight_decay: float = 1e-2
+    warmup_epochs: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.epochs < 0 or not self.learning_rate > 0:
+            raise InputError(f"A Recipe needs epochs >= 0 and learning_rate > 0, but got {self!r}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """How ``compress`` spends its training.
+
+    Args:
+        cut_steps: in how many steps channels leave; after each but the last the rest is trained a little.
+        cut: the short training between two cuts.
+        distill: the long training in floats, after the last cut.
+        quantize: the training with rounded weights and activations, at the end.
+        quick: the short training of a student that only shows whether a budget can work at all.
+        rounds: how many plans are tried on untrained files before one is trained.
+        seed: of everything random.
+    """
+
+    cut_steps: int = 3
+    cut: Recipe = field(default_factory=lambda: Recipe(epochs=2, learning_rate=1e-3, warmup_epochs=0.5))
+    distill: Recipe = field(default_factory=lambda: Recipe(epochs=24))
+    quantize: Recipe = field(default_factory=lambda: Recipe(epochs=6, learning_rate=5e-4, weight_decay=0.0))
+    quick: Recipe = field(default_factory=lambda: Recipe(epochs=4))
+    rounds: int = 6
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.cut_steps < 1 or self.rounds < 1:
+            raise InputError(f"A Schedule needs cut_steps >= 1 and rounds >= 1, but got {self!r}.")

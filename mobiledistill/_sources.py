@@ -1,0 +1,204 @@
+"""Where students come from: cut out of a trained model, or drawn from a (width, depth) family.
+
+A source proposes plans that should fit, builds the student of a plan, and says how to get there in steps. The
+search does not know which source it works with.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from converters import InputError
+from mobiledistill._plan import Plan
+from mobiledistill._student import Family
+from mobiledistill.prune import LayerShape, Run, channel_groups, cut, importance, layer_shapes
+from mobiledistill.search import Amounts, CostModel, Target, allocate, amounts
+
+__all__ = ["Cuts", "FamilyMembers", "Source"]
+
+_DEPTHS = (1, 2, 3)
+
+
+class Source(ABC):
+    """Proposes and builds students."""
+
+    @abstractmethod
+    def full(self) -> Plan:
+        """The plan that cuts nothing; for a family, its largest member."""
+
+    @abstractmethod
+    def propose(self, cost: CostModel, limits: Mapping[Target, float]) -> Plan | None:
+        """The plan of the least predicted loss within the limits; None where nothing is predicted to fit."""
+
+    @abstractmethod
+    def narrow(self, level: int) -> Plan:
+        """A plan about as narrow as it gets: at most ``2 * level`` channels in every group."""
+
+    @abstractmethod
+    def amounts(self, plan: Plan) -> Amounts:
+        """What the plan's student holds and does."""
+
+    @abstractmethod
+    def build(self, plan: Plan) -> nn.Module:
+        """The plan's student before any training of its own."""
+
+    @abstractmethod
+    def steps(self, plan: Plan, count: int) -> list[Plan]:
+        """The way to a plan, in at most ``count`` plans; the last is the plan itself."""
+
+    @abstractmethod
+    def shrink(self, student: nn.Module | None, plan: Plan) -> nn.Module:
+        """The next step's student, cut out of the last one's; None stands for the start."""
+
+    @abstractmethod
+    def layers(self, plan: Plan) -> list[tuple[str, int, int]]:
+        """(layer, weights before, weights after) of every layer."""
+
+
+class Cuts(Source):
+    """Students cut out of a trained model.
+
+    Args:
+        origin: the trained model; not changed.
+        run: runs a model on example inputs.
+        losses: a few losses of a model on training batches, for the importance of channels.
+        bits: how many bits a weight is stored in.
+    """
+
+    def __init__(self, origin: nn.Module, run: Run, losses: Callable[[nn.Module], Iterable[Tensor]], bits: int) -> None:
+        self._origin = copy.deepcopy(origin).eval()
+        self._run = run
+        self._losses = losses
+        self._bits = bits
+        self._groups = channel_groups(self._origin, run)
+        self._layers = layer_shapes(self._origin, run, self._groups)
+        self._importance = self._measure_importance(self._origin)
+        self._total = {group.name: group.channels for group in self._groups}
+
+    def full(self) -> Plan:
+        return self._plan(self._total)
+
+    def propose(self, cost: CostModel, limits: Mapping[Target, float]) -> Plan | None:
+        kept = allocate(self._groups, self._layers, self._importance, cost, limits)
+        return None if kept is None else self._plan(kept)
+
+    def narrow(self, level: int) -> Plan:
+        return self._plan({name: min(channels, 2 * level) for name, channels in self._total.items()})
+
+    def amounts(self, plan: Plan) -> Amounts:
+        return amounts(self._layers, {name: kept / self._total[name] for name, kept in plan.channels.items()})
+
+    def build(self, plan: Plan) -> nn.Module:
+        return cut(self._origin, self._run, plan.channels, self._importance)
+
+    def steps(self, plan: Plan, count: int) -> list[Plan]:
+        """Every group shrinks by the same factor in each step."""
+        if plan.cuts_nothing:
+            return [plan]
+        ways = []
+        for step in range(1, count):
+            share = step / count
+            ways.append(
+                self._plan({n: round(self._total[n] ** (1 - share) * k**share) for n, k in plan.channels.items()})
+            )
+        return [*ways, plan]
+
+    def shrink(self, student: nn.Module | None, plan: Plan) -> nn.Module:
+        if student is None:
+            return self.build(plan)
+        return cut(student, self._run, plan.channels, self._measure_importance(student))
+
+    def layers(self, plan: Plan) -> list[tuple[str, int, int]]:
+        shares = {name: kept / self._total[name] for name, kept in plan.channels.items()}
+        return [(layer.name, layer.weights, round(amounts([layer], shares).weights)) for layer in self._layers]
+
+    def _plan(self, kept: Mapping[str, int]) -> Plan:
+        return Plan(channels=dict(kept), original_channels=dict(self._total), bits=self._bits)
+
+    def _measure_importance(self, module: nn.Module) -> dict[str, Tensor]:
+        return importance(module, self._run, self._groups, self._losses(module))
+
+
+class FamilyMembers(Source):
+    """Students drawn from a family and trained from scratch.
+
+    Args:
+        family: (width, depth) -> module; wider and deeper members are larger.
+        run: runs a model on example inputs.
+        quality: how well a member does after a short training, higher is better; decides between depths.
+        seed: of the members' first weights.
+    """
+
+    def __init__(
+        self, family: Family, run: Run, quality: Callable[[nn.Module], float], seed: int, bits: int, largest: int = 64
+    ) -> None:
+        self._family = family
+        self._run = run
+        self._quality = quality
+        self._seed = seed
+        self._bits = bits
+        self._largest = largest
+        self._qualities: dict[tuple[int, int], float] = {}
+
+    def full(self) -> Plan:
+        return self._plan(self._largest, _DEPTHS[0])
+
+    def propose(self, cost: CostModel, limits: Mapping[Target, float]) -> Plan | None:
+        fitting = [(width, depth) for depth in _DEPTHS if (width := self._widest(depth, cost, limits))]
+        if not fitting:
+            return None
+        return self._plan(*max(fitting, key=self._quality_of) if len(fitting) > 1 else fitting[0])
+
+    def narrow(self, level: int) -> Plan:
+        return self._plan(min(2 * level, self._largest), _DEPTHS[0])
+
+    def amounts(self, plan: Plan) -> Amounts:
+        return amounts(self._shapes(plan))
+
+    def build(self, plan: Plan) -> nn.Module:
+        assert plan.width is not None and plan.depth is not None
+        torch.manual_seed(self._seed)
+        try:
+            return self._family(plan.width, plan.depth).eval()
+        except Exception as error:
+            raise InputError(
+                f"The family made no student of width {plan.width} and depth {plan.depth} ({error});"
+                " it must take any width from 1 and any depth from 1."
+            ) from error
+
+    def steps(self, plan: Plan, count: int) -> list[Plan]:
+        return [plan]
+
+    def shrink(self, student: nn.Module | None, plan: Plan) -> nn.Module:
+        return self.build(plan)
+
+    def layers(self, plan: Plan) -> list[tuple[str, int, int]]:
+        return [(layer.name, layer.weights, layer.weights) for layer in self._shapes(plan)]
+
+    def _widest(self, depth: int, cost: CostModel, limits: Mapping[Target, float]) -> int:
+        """The largest width predicted to keep every limit, 0 for none."""
+        low, high = 0, self._largest
+        while low < high:
+            middle = (low + high + 1) // 2
+            network = self.amounts(self._plan(middle, depth))
+            if all(cost.predict(target, network) <= limit for target, limit in limits.items()):
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
+    def _quality_of(self, member: tuple[int, int]) -> float:
+        if member not in self._qualities:
+            self._qualities[member] = self._quality(self.build(self._plan(*member)))
+        return self._qualities[member]
+
+    def _shapes(self, plan: Plan) -> Sequence[LayerShape]:
+        return layer_shapes(self.build(plan), self._run, ())
+
+    def _plan(self, width: int, depth: int) -> Plan:
+        return Plan(width=width, depth=depth, bits=self._bits)

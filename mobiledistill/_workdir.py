@@ -1,0 +1,109 @@
+"""The work folder: what a run has already done, written so that a killed run goes on where it stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from converters import InputError
+
+__all__ = ["Workdir", "fingerprint", "write_text"]
+
+
+class Workdir:
+    """A folder that belongs to one call of ``compress``.
+
+    Answers that cost time (``recall``) and training checkpoints (``checkpoint``) live here. Every file is written
+    aside and renamed, so what is on disk is always whole.
+
+    Args:
+        path: the folder; made where it is missing.
+        call: what identifies the call. A folder that holds another call's work is refused, never overwritten.
+
+    Raises:
+        InputError: the folder cannot be written, or holds another run.
+    """
+
+    def __init__(self, path: Path, call: Mapping[str, Any]) -> None:
+        self.path = path
+        text = json.dumps(call, indent=1, sort_keys=True, default=str)
+        make_folder(path)
+        record = path / "run.json"
+        if record.exists() and record.read_text() != text:
+            changed = sorted(_changed(record.read_text(), call))
+            raise InputError(
+                f"{path} holds another run (it differs in {', '.join(changed)});"
+                " choose another workdir, or delete this one to start over."
+            )
+        write_text(record, text)
+
+    def recall(self, name: str, key: object, compute: Callable[[], Any]) -> Any:
+        """The JSON value remembered under ``name`` for ``key``, computed and remembered the first time."""
+        file = self.path / f"{name}.json"
+        known: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+        digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()[:16]
+        if digest not in known:
+            known[digest] = compute()
+            write_text(file, json.dumps(known, indent=1))
+        return known[digest]
+
+    def checkpoint(self, phase: str) -> Path:
+        """Where the training of a phase keeps its state."""
+        folder = self.path / "training"
+        folder.mkdir(exist_ok=True)
+        return folder / f"{phase}.pt"
+
+    def files(self, name: str) -> Path:
+        """A folder for exported files."""
+        folder = self.path / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def discard(self, name: str) -> None:
+        """Drops exported files that only served a measurement."""
+        shutil.rmtree(self.path / name, ignore_errors=True)
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder and checks that it can be written."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / f".probe-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"The folder {path} cannot be written ({error.strerror or error}); choose another one with --workdir."
+        ) from None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a whole file or none."""
+    aside = path.with_name(path.name + ".partial")
+    aside.write_text(text)
+    os.replace(aside, path)
+
+
+def fingerprint(module: nn.Module) -> str:
+    """A digest of a module's weights."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _changed(before: str, call: Mapping[str, Any]) -> set[str]:
+    try:
+        old = json.loads(before)
+    except ValueError:
+        return {"its damaged run.json"}
+    new = json.loads(json.dumps(call, default=str))
+    return {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)}

@@ -1,0 +1,74 @@
+"""Options that mean the same wherever they apply."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from converters import FORMATS, Format, InputError
+from mobiledistill._budget import Budget, parse_bytes, parse_ms
+
+__all__ = [
+    "Data",
+    "Device",
+    "Download",
+    "Drop",
+    "Formats",
+    "Json",
+    "Latency",
+    "Memory",
+    "Quick",
+    "Seed",
+    "Size",
+    "Workdir",
+    "budget_of",
+    "formats_of",
+]
+
+Size = Annotated[str | None, typer.Option("--size", help="Most bytes of each file, such as 60kB (1 kB = 1000 bytes).")]
+Latency = Annotated[
+    str | None, typer.Option("--latency", help="Most time of one use, such as 0.3ms; 0.3ms@p90 for a percentile.")
+]
+Memory = Annotated[str | None, typer.Option("--memory", help="Most memory that loading and running adds, such as 5MB.")]
+Download = Annotated[
+    str | None, typer.Option("--download", help="Most bytes of each file once compressed for a store.")
+]
+Drop = Annotated[
+    float | None, typer.Option("--max-drop", help="Most points of the metric lost against the teacher (validation).")
+]
+Formats = Annotated[str, typer.Option("--formats", help="Which files to write, commas between.")]
+Device = Annotated[str, typer.Option("--device", help="Where latency and memory are measured.")]
+Data = Annotated[Path | None, typer.Option("--data", help="Folder with the data; else MOBILEDISTILL_DATA.")]
+Workdir = Annotated[Path, typer.Option("--workdir", help="Folder for everything a run keeps; the same call resumes.")]
+Seed = Annotated[int, typer.Option("--seed", help="Of everything random.")]
+Quick = Annotated[bool, typer.Option("--quick", help="Train much less: to see it work, not for the accuracy.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on standard output.")]
+
+
+def budget_of(
+    size: str | None, latency: str | None, memory: str | None, download: str | None, drop: float | None
+) -> Budget:
+    """The budget that the options spell out."""
+    if size is None and latency is None and memory is None and download is None and drop is None:
+        raise InputError("No limit was given; give at least one, for example --size 60kB or --latency 0.3ms.")
+    amount, _, percentile = (latency or "").partition("@p")
+    percentile_limit = Budget.parse(f"1ms@p{percentile}").latency_percentile if percentile else 50.0
+    return Budget(
+        size_bytes=None if size is None else parse_bytes(size),
+        latency_ms=None if latency is None else parse_ms(amount),
+        peak_memory_bytes=None if memory is None else parse_bytes(memory),
+        download_bytes=None if download is None else parse_bytes(download),
+        max_metric_drop=drop,
+        latency_percentile=percentile_limit,
+    )
+
+
+def formats_of(text: str) -> tuple[Format, ...]:
+    """The formats that ``--formats tflite,onnx`` names."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in names if name not in FORMATS]
+    if unknown or not names:
+        raise InputError(f"--formats {text!r} is not understood; give some of {','.join(FORMATS)}.")
+    return tuple(format for format in FORMATS if format in names)

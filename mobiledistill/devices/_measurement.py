@@ -1,0 +1,243 @@
+"""What a device measured, in one schema for every runner."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from converters import Format, InputError
+from mobiledistill.devices._statistics import bootstrap, interval
+
+__all__ = [
+    "Backend",
+    "DeviceInfo",
+    "LatencyPerUse",
+    "Measurement",
+    "PathKind",
+    "Reference",
+    "RuntimeInfo",
+    "Telemetry",
+    "Verdict",
+    "latency_per_use",
+]
+
+PathKind = Literal["shell", "app", "browser", "cloud", "host"]
+"""How the file was run; times of different kinds are not comparable."""
+
+Verdict = Literal["valid", "throttled", "invalid"]
+Meets = Literal["met", "missed", "open"]
+
+Milliseconds = Annotated[float, Field(ge=0)]
+ProcessSamples = Annotated[tuple[Milliseconds, ...], Field(min_length=1)]
+SamplesMs = Annotated[tuple[ProcessSamples, ...], Field(min_length=1)]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DeviceInfo(_Record):
+    """What the file ran on."""
+
+    name: str
+    os: str
+    cpu: str
+
+
+class RuntimeInfo(_Record):
+    """What ran the file, for example ``onnxruntime 1.32.0``."""
+
+    name: str
+    version: str
+
+
+class Backend(_Record):
+    """What was asked to compute, and what then did: they differ where an operator is not supported."""
+
+    asked: str
+    obtained: str
+
+
+class Telemetry(_Record):
+    """The state of the device at one moment; None for what cannot be read there.
+
+    Attributes:
+        loadavg: processes that ran or waited, averaged over 1, 5 and 15 minutes.
+        cpu_mhz: clock of the core that measures.
+        governor: how its clock is steered.
+        temperature_c: the hottest sensor.
+        throttle_count: how often the core has been slowed down for heat since start.
+    """
+
+    loadavg: tuple[float, float, float] | None = None
+    cpu_mhz: float | None = None
+    governor: str | None = None
+    temperature_c: float | None = None
+    throttle_count: int | None = None
+
+
+class Reference(_Record):
+    """A fixed small model, run in turns with the file: whether the machine kept its pace.
+
+    Attributes:
+        sha256: of the reference's own file.
+        samples_ms: by process, as those of the measurement.
+        drift: last third against first third of all its samples, minus 1.
+        largest_drift: largest departure found, 0 or more: over the whole measurement, within one process, or of one
+            process from the fastest.
+    """
+
+    sha256: str
+    samples_ms: SamplesMs
+    drift: float
+    largest_drift: float
+
+
+class Measurement(_Record):
+    """How long one signature of one file takes on one device, how sure that is, and what it needs.
+
+    One sample is one call from ready inputs to ready outputs. ``latency_ms`` is the percentile that was asked for
+    (the median unless said otherwise), with its 95 % interval.
+
+    Attributes:
+        file: the file's name; ``sha256`` says which bytes were run.
+        samples_ms: one tuple for each fresh process, in the order of time.
+        ci95_ms: interval of ``latency_ms``, by bootstrap over processes, then samples.
+        drift_first_to_last_third: 0.05: the last third of the samples was 5 % slower than the first.
+        load_cold_ms: from a file that is not in the page cache (where the system lets it be dropped) to ready;
+            the median over processes. The runtime itself is loaded before.
+        load_warm_ms: the same a second time in the same process.
+        first_run_ms: the first call after loading, which often sets things up.
+        peak_memory_bytes: what loading and running added to the process, measured in a pass of its own.
+        repeated_processes: processes that were thrown away and run again because the machine did not keep its pace.
+        verdict: only a valid measurement can meet or miss a limit; ``reasons`` says why it is not valid.
+    """
+
+    schema_version: Literal[1] = 1
+    device: DeviceInfo
+    runtime: RuntimeInfo
+    path_kind: PathKind
+    file: str
+    sha256: str
+    format: Format
+    signature: str
+    backend: Backend
+    threads: Annotated[int, Field(ge=1)]
+    batch: Annotated[int, Field(ge=1)]
+    samples_ms: SamplesMs
+    percentile: Annotated[float, Field(gt=0, lt=100)]
+    latency_ms: Milliseconds
+    ci95_ms: tuple[Milliseconds, Milliseconds]
+    p50_ms: Milliseconds
+    p90_ms: Milliseconds
+    drift_first_to_last_third: float
+    reference: Reference | None = None
+    load_cold_ms: Milliseconds | None = None
+    load_warm_ms: Milliseconds | None = None
+    first_run_ms: Milliseconds | None = None
+    peak_memory_bytes: Annotated[int, Field(ge=0)] | None = None
+    repeated_processes: Annotated[int, Field(ge=0)] = 0
+    telemetry_before: Telemetry
+    telemetry_after: Telemetry
+    verdict: Verdict
+    reasons: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if self.ci95_ms[0] > self.ci95_ms[1]:
+            raise ValueError("ci95_ms must run from its lower to its upper end")
+        if (self.verdict == "valid") == bool(self.reasons):
+            raise ValueError("a verdict other than valid has reasons, and a valid one has none")
+        return self
+
+    def meets(self, limit_ms: float) -> Meets:
+        """Whether the latency keeps a limit: met, missed, or open because the interval reaches across it.
+
+        A measurement that is not valid proves nothing and stays open.
+        """
+        return _meets(self.ci95_ms, limit_ms, self.verdict)
+
+    def to_json(self) -> str:
+        """One JSON object, raw samples included."""
+        return self.model_dump_json()
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Measurement:
+        """Reads what ``to_json`` wrote, or what another device sent.
+
+        Raises:
+            InputError: it is no JSON, a field is missing, unknown or out of range, or the schema is another version.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+            place = ".".join(str(part) for part in first["loc"]) or "the text"
+            raise InputError(
+                f"This is no measurement of schema 1: {place}: {first['msg']}. Give what to_json wrote."
+            ) from None
+
+
+class LatencyPerUse(_Record):
+    """How long one use of a model with several signatures takes: each one's latency times its calls.
+
+    Attributes:
+        latency_ms: the sum.
+        ci95_ms: its 95 % interval, the signatures resampled independently.
+        verdict: the worst of the signatures'.
+    """
+
+    latency_ms: Milliseconds
+    ci95_ms: tuple[Milliseconds, Milliseconds]
+    verdict: Verdict
+
+    def meets(self, limit_ms: float) -> Meets:
+        """As ``Measurement.meets``."""
+        return _meets(self.ci95_ms, limit_ms, self.verdict)
+
+
+def latency_per_use(
+    measurements: Mapping[str, Measurement], calls_per_use: Mapping[str, float] | None = None
+) -> LatencyPerUse:
+    """Adds up the signatures of a model as one use of the product calls them.
+
+    Example:
+        ``latency_per_use({"encode": ..., "step": ...}, {"encode": 1, "step": 12})`` for a translation of 12 words.
+
+    Args:
+        measurements: by signature.
+        calls_per_use: by signature; what is not named is called once.
+
+    Raises:
+        InputError: nothing was measured, or a signature is named that was not.
+    """
+    calls = dict(calls_per_use or {})
+    if unknown := sorted(set(calls) - set(measurements)):
+        raise InputError(
+            f"calls_per_use names {', '.join(unknown)}, but only {', '.join(sorted(measurements)) or 'nothing'} was"
+            " measured; name signatures that were."
+        )
+    if not measurements:
+        raise InputError("latency_per_use was given no measurement; give one for each signature.")
+    total = 0.0
+    replicates = None
+    for seed, (signature, measurement) in enumerate(sorted(measurements.items())):
+        count = calls.get(signature, 1.0)
+        total += count * measurement.latency_ms
+        drawn = count * bootstrap(measurement.samples_ms, measurement.percentile, seed=seed)
+        replicates = drawn if replicates is None else replicates + drawn
+    assert replicates is not None  # noqa: S101  # the loop ran at least once
+    fewest = min(len(measurement.samples_ms) for measurement in measurements.values())
+    verdicts = {measurement.verdict for measurement in measurements.values()}
+    worst: Verdict = "invalid" if "invalid" in verdicts else "throttled" if "throttled" in verdicts else "valid"
+    return LatencyPerUse(latency_ms=total, ci95_ms=interval(replicates, fewest), verdict=worst)
+
+
+def _meets(ci95_ms: tuple[float, float], limit_ms: float, verdict: Verdict) -> Meets:
+    if verdict != "valid":
+        return "open"
+    if ci95_ms[1] <= limit_ms:
+        return "met"
+    return "missed" if ci95_ms[0] > limit_ms else "open"

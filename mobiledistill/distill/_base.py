@@ -1,0 +1,64 @@
+"""What every distillation loss is: a function of one step that can be added and scaled."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from mobiledistill._task import Output
+
+__all__ = ["Loss", "Step"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a loss may look at in one training step.
+
+    Attributes:
+        student: the student's outputs by name, with gradients.
+        teacher: the teacher's outputs by name, without.
+        outputs: what each output means.
+        hard: the task's own loss on the true targets, a scalar with gradients.
+    """
+
+    student: Mapping[str, Tensor]
+    teacher: Mapping[str, Tensor]
+    outputs: Mapping[str, Output]
+    hard: Tensor
+
+
+class Loss(ABC):
+    """A distillation loss; ``2 * a + b`` is one too."""
+
+    @abstractmethod
+    def __call__(self, step: Step) -> Tensor:
+        """The scalar loss of one step."""
+
+    def __add__(self, other: Loss) -> Loss:
+        return _Sum(self, other)
+
+    def __mul__(self, factor: float) -> Loss:
+        return _Scaled(self, factor)
+
+    __rmul__ = __mul__
+
+
+@dataclass(frozen=True)
+class _Sum(Loss):
+    first: Loss
+    second: Loss
+
+    def __call__(self, step: Step) -> Tensor:
+        return self.first(step) + self.second(step)
+
+
+@dataclass(frozen=True)
+class _Scaled(Loss):
+    loss: Loss
+    factor: float
+
+    def __call__(self, step: Step) -> Tensor:
+        return self.loss(step) * self.factor

@@ -1,0 +1,227 @@
+"""Which channels hang together, how important they are, and how to cut them.
+
+Torch-Pruning finds what is coupled with what: the channels that a residual sum joins leave together or not at all.
+A group is named by the first layer that writes its channels, so the name survives the cutting.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from converters import InputError
+
+__all__ = ["ChannelGroup", "LayerShape", "Run", "channel_groups", "cut", "importance", "layer_shapes"]
+
+Run = Callable[[nn.Module], tuple[Tensor, ...]]
+"""Runs a module on example inputs, every signature of it, and returns all outputs."""
+
+_LAYERS = (nn.Conv2d, nn.Linear)
+
+
+@dataclass(frozen=True)
+class ChannelGroup:
+    """Channels that leave together.
+
+    Attributes:
+        name: path of the first layer that writes them.
+        channels: how many there are.
+        writers: paths of all layers whose outputs they are.
+        readers: paths of all layers that read them.
+    """
+
+    name: str
+    channels: int
+    writers: tuple[str, ...]
+    readers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LayerShape:
+    """What a layer costs, and which groups it shrinks with.
+
+    Attributes:
+        weights: number of its weights.
+        macs: multiply-accumulates of one pass at batch 1 (one multiply-add counts as one).
+        channels: its output channels.
+        writes: name of the group its outputs belong to, None where they cannot be cut.
+        reads: likewise of its inputs; None too for a depthwise layer, whose weights shrink with its outputs alone.
+    """
+
+    name: str
+    weights: int
+    macs: int
+    channels: int
+    writes: str | None
+    reads: str | None
+
+
+def channel_groups(module: nn.Module, run: Run) -> tuple[ChannelGroup, ...]:
+    """The groups of channels that can be cut without changing the module's outputs' shapes.
+
+    Every group is tried on a copy (one channel cut, one forward pass), so what would break the module,
+    such as attention heads that must stay divisible, is left alone.
+
+    Args:
+        module: a float module; not changed.
+        run: runs the module on example inputs.
+    """
+    expected = _output_shapes(module, run)
+    found = []
+    for name, group in _coupled(module, run).items():
+        if len(group[0].idxs) > 1 and _survives_cut(module, name, run, expected):
+            found.append(_describe(module, name, group))
+    return tuple(found)
+
+
+def layer_shapes(module: nn.Module, run: Run, groups: Iterable[ChannelGroup]) -> tuple[LayerShape, ...]:
+    """Weights and multiply-accumulates of every convolution and linear layer, with the groups they shrink with."""
+    positions: dict[str, int] = {}
+    layers = {path: part for path, part in module.named_modules() if isinstance(part, _LAYERS)}
+
+    def hook_for(path: str) -> Any:
+        def hook(_: nn.Module, __: Any, output: Tensor) -> None:
+            positions[path] = output[0].numel() // layers[path].weight.shape[0]
+
+        return hook
+
+    hooks = [part.register_forward_hook(hook_for(path)) for path, part in layers.items()]
+    _forward(module, run)
+    for handle in hooks:
+        handle.remove()
+    writes = {path: group.name for group in groups for path in group.writers}
+    reads = {path: group.name for group in groups for path in group.readers}
+    return tuple(
+        LayerShape(
+            name=path,
+            weights=part.weight.numel(),
+            macs=part.weight.numel() * positions.get(path, 0),
+            channels=part.weight.shape[0],
+            writes=writes.get(path),
+            reads=None if _is_depthwise(part) else reads.get(path),
+        )
+        for path, part in layers.items()
+    )
+
+
+def importance(
+    module: nn.Module, run: Run, groups: Iterable[ChannelGroup], losses: Iterable[Tensor]
+) -> dict[str, Tensor]:
+    """How much the loss would rise without each channel, to first order (Molchanov et al. 2019).
+
+    Args:
+        module: a float module; its gradients are cleared afterwards.
+        run: runs the module on example inputs.
+        groups: the groups to score.
+        losses: a few scalar losses of ``module`` with their graphs, computed lazily one after the other.
+
+    Returns:
+        One score a channel, by group name; each group's scores sum to 1.
+    """
+    import torch_pruning as tp
+
+    module.zero_grad()
+    for loss in losses:
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    score = tp.importance.GroupTaylorImportance()
+    wanted = {group.name for group in groups}
+    scores = {}
+    for name, group in _coupled(module, run).items():
+        if name in wanted:
+            raw = score(group).detach().clamp_min(0) + 1e-12
+            scores[name] = raw / raw.sum()
+    module.zero_grad()
+    return scores
+
+
+def cut(module: nn.Module, run: Run, channels: Mapping[str, int], scores: Mapping[str, Tensor]) -> nn.Module:
+    """A copy of ``module`` in which each group keeps its ``channels`` most important channels."""
+    smaller = copy.deepcopy(module)
+    for name, kept in channels.items():
+        group = _coupled(smaller, run)[name]
+        width = len(group[0].idxs)
+        if not 1 <= kept <= width:
+            raise InputError(f"Group {name!r} has {width} channels, so it cannot keep {kept}; keep 1 to {width}.")
+        if kept < width:
+            gone = scores[name].argsort(stable=True)[: width - kept].tolist()
+            _prune(smaller, run, name, sorted(gone))
+    return smaller
+
+
+def _coupled(module: nn.Module, run: Run) -> dict[str, Any]:
+    """Torch-Pruning's groups by our names, in the module's own order."""
+    graph = _dependency_graph(module, run)
+    order = {path: place for place, (path, _) in enumerate(module.named_modules())}
+    named = {}
+    for group in graph.get_all_groups(root_module_types=list(_LAYERS)):
+        writers, _ = _ends(module, group)
+        if writers:
+            named[min(writers, key=order.__getitem__)] = group
+    return dict(sorted(named.items(), key=lambda item: order[item[0]]))
+
+
+def _dependency_graph(module: nn.Module, run: Run) -> Any:
+    import torch_pruning as tp
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # ignored_params: the constructor's own default is a list shared between all graphs of the process.
+        return tp.DependencyGraph().build_dependency(
+            module.eval(), example_inputs=(), forward_fn=lambda model, _: run(model), ignored_params=[]
+        )
+
+
+def _prune(module: nn.Module, run: Run, name: str, gone: list[int]) -> None:
+    import torch_pruning as tp
+
+    layer = module.get_submodule(name)
+    by_type = tp.prune_conv_out_channels if isinstance(layer, nn.Conv2d) else tp.prune_linear_out_channels
+    if isinstance(layer, nn.Conv2d) and _is_depthwise(layer):
+        by_type = tp.prune_depthwise_conv_out_channels
+    _dependency_graph(module, run).get_pruning_group(layer, by_type, idxs=gone).prune()
+
+
+def _survives_cut(module: nn.Module, name: str, run: Run, expected: list[tuple[int, ...]]) -> bool:
+    trial = copy.deepcopy(module)
+    try:
+        _prune(trial, run, name, [0])
+        return _output_shapes(trial, run) == expected
+    except Exception:  # whatever breaks when a channel leaves: the group is left alone
+        return False
+
+
+def _describe(module: nn.Module, name: str, group: Any) -> ChannelGroup:
+    writers, readers = _ends(module, group)
+    return ChannelGroup(name, len(group[0].idxs), tuple(writers), tuple(readers))
+
+
+def _ends(module: nn.Module, group: Any) -> tuple[list[str], list[str]]:
+    paths = {id(part): path for path, part in module.named_modules() if isinstance(part, _LAYERS)}
+    writers: list[str] = []
+    readers: list[str] = []
+    for item in group:
+        path = paths.get(id(item.dep.target.module))
+        if path is None:
+            continue
+        is_writer = "out_channels" in item.dep.handler.__name__
+        (writers if is_writer else readers).append(path)
+    return writers, readers
+
+
+def _is_depthwise(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels and layer.groups > 1
+
+
+def _forward(module: nn.Module, run: Run) -> tuple[Tensor, ...]:
+    with torch.no_grad():
+        return run(module.eval())
+
+
+def _output_shapes(module: nn.Module, run: Run) -> list[tuple[int, ...]]:
+    return [tuple(output.shape) for output in _forward(module, run)]

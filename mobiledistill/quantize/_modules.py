@@ -1,0 +1,191 @@
+"""Modules that hold integers: trained with straight-through gradients, then frozen onto their grids.
+
+While training, a quantizer rounds in the forward pass and lets gradients through, and its scale learns too (LSQ).
+Frozen, the same modules emit ``quantized_decomposed`` operators, which every converter turns into its format's own
+integers. So the integers are the module's, and no converter ever chooses one.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+import torch.ao.quantization.fx._decomposed  # noqa: F401  (registers the quantized_decomposed operators)
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["ActivationQuantizer", "QuantConv2d", "QuantLinear", "QuantizedLayer"]
+
+_Q_MIN, _Q_MAX = -128, 127
+_ops = torch.ops.quantized_decomposed
+
+
+class _RoundStraightThrough(torch.autograd.Function):
+    """Rounds half to even; its gradient is the identity."""
+
+    @staticmethod
+    def forward(ctx: object, x: Tensor) -> Tensor:
+        return torch.round(x)
+
+    @staticmethod
+    def backward(ctx: object, *gradients: Tensor) -> Tensor:
+        return gradients[0]
+
+
+def _round(x: Tensor) -> Tensor:
+    return cast(Tensor, _RoundStraightThrough.apply(x))  # type: ignore[no-untyped-call]  # torch leaves it untyped
+
+
+def _damped(scale: Tensor, elements: int) -> Tensor:
+    """The scale itself, its gradient divided by sqrt(elements * 127), so that it moves as slowly as a weight."""
+    factor = (elements * _Q_MAX) ** -0.5
+    slow: Tensor = scale * factor
+    return (scale - slow).detach() + slow
+
+
+def _on_float16(scale: Tensor) -> Tensor:
+    """The nearest scale that float16 holds exactly, so that formats which store float16 keep the same grid."""
+    rounded = scale.to(torch.float16).to(torch.float32)
+    close = (rounded - scale).abs() <= scale * 2**-10
+    return torch.where(close, rounded, scale)
+
+
+class ActivationQuantizer(nn.Module):
+    """Puts an activation on an affine int8 grid: ``real = scale * (integer - zero_point)``.
+
+    ``observe`` gathers ranges, ``settle`` turns them into a grid; from then on the forward pass rounds.
+    """
+
+    zero_point: Tensor
+    scale_value: float
+    zero_point_value: int
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+        self.register_buffer("zero_point", torch.zeros((), dtype=torch.int64))
+        self.frozen = False
+        self.observed: list[Tensor] | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.frozen:
+            grid = (self.scale_value, self.zero_point_value, _Q_MIN, _Q_MAX, torch.int8)
+            integers = _ops.quantize_per_tensor.default(x, *grid)
+            return cast(Tensor, _ops.dequantize_per_tensor.default(integers, *grid))
+        if self.observed is not None:
+            self.observed.append(_subsample(x.detach()))
+            return x
+        scale = _damped(self.scale, x[0].numel())
+        integers = torch.clamp(_round(x / scale) + self.zero_point, _Q_MIN, _Q_MAX)
+        return (integers - self.zero_point) * scale
+
+    def settle(self, percentile: float) -> None:
+        """Chooses the grid that covers the observed values up to ``percentile``; the range always holds 0."""
+        values = torch.cat(self.observed or [torch.zeros(1)])
+        self.observed = None
+        low = min(0.0, _quantile(values, 100.0 - percentile))
+        high = max(0.0, _quantile(values, percentile))
+        scale = max((high - low) / (_Q_MAX - _Q_MIN), 1e-6)
+        with torch.no_grad():
+            self.scale.fill_(scale)
+            self.zero_point.fill_(max(_Q_MIN, min(_Q_MAX, round(_Q_MIN - low / scale))))
+
+    def freeze(self) -> None:
+        """Fixes the grid for good."""
+        self.scale_value = float(_on_float16(self.scale.detach().abs()))
+        self.zero_point_value = int(self.zero_point)
+        del self.scale, self.zero_point
+        self.frozen = True
+
+
+class QuantizedLayer(nn.Module):
+    """A weighted layer whose weight lies on one symmetric int8 grid per output channel.
+
+    Args:
+        weight: float weight, output channels first.
+        bias: float bias ``(out,)``; zeros where the float layer had none, since kernels add one anyway.
+    """
+
+    weight: Tensor
+    weight_scale: Tensor
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight.detach().clone())
+        self.bias = nn.Parameter(torch.zeros(len(weight)) if bias is None else bias.detach().clone())
+        self.weight_scale = nn.Parameter(_least_squares_scale(weight.detach()))
+        self.register_buffer("weight_zero_point", torch.zeros(len(weight), dtype=torch.int64))
+        self.frozen = False
+
+    def quantized_weight(self) -> Tensor:
+        """The weight as the integers spell it."""
+        if self.frozen:
+            grid = (self.weight_scale, self.weight_zero_point, 0, -_Q_MAX, _Q_MAX, torch.int8)
+            return cast(
+                Tensor,
+                _ops.dequantize_per_channel.default(_ops.quantize_per_channel.default(self.weight, *grid), *grid),
+            )
+        scale = _per_channel(_damped(self.weight_scale, self.weight[0].numel()), self.weight)
+        return torch.clamp(_round(self.weight / scale), -_Q_MAX, _Q_MAX) * scale
+
+    def freeze(self) -> None:
+        """Moves the weight onto its grid and fixes it there."""
+        with torch.no_grad():
+            scale = _on_float16(self.weight_scale.abs().clamp_min(1e-7))
+            broadcast = _per_channel(scale, self.weight)
+            integers = torch.clamp(torch.round(self.weight / broadcast), -_Q_MAX, _Q_MAX)
+            weight, bias = (integers * broadcast).detach(), self.bias.detach().clone()
+        del self.weight, self.weight_scale, self.bias
+        self.register_buffer("weight", weight)
+        self.register_buffer("weight_scale", scale.detach())
+        self.register_buffer("bias", bias)
+        self.frozen = True
+
+
+class QuantConv2d(QuantizedLayer):
+    """``nn.Conv2d`` with an int8 weight."""
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__(conv.weight, conv.bias)
+        self.stride, self.padding, self.dilation, self.groups = conv.stride, conv.padding, conv.dilation, conv.groups
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.quantized_weight()
+        return F.conv2d(x, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+class QuantLinear(QuantizedLayer):
+    """``nn.Linear`` with an int8 weight."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__(linear.weight, linear.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.quantized_weight(), self.bias)
+
+
+def _per_channel(values: Tensor, weight: Tensor) -> Tensor:
+    return values.reshape(-1, *[1] * (weight.dim() - 1))
+
+
+def _least_squares_scale(weight: Tensor) -> Tensor:
+    """Per channel, the scale among a few clippings of its range that rounds with the least squared error."""
+    flat = weight.flatten(1)
+    full = flat.abs().amax(1).clamp_min(1e-6) / _Q_MAX
+    best, best_error = full, torch.full_like(full, torch.inf)
+    for clip in torch.linspace(0.7, 1.0, 13):
+        scale = (full * clip)[:, None]
+        error = (torch.clamp(torch.round(flat / scale), -_Q_MAX, _Q_MAX) * scale - flat).square().sum(1)
+        best = torch.where(error < best_error, full * clip, best)
+        best_error = torch.minimum(error, best_error)
+    return best
+
+
+def _subsample(x: Tensor, most: int = 50_000) -> Tensor:
+    flat = x.flatten()
+    return flat[:: max(1, flat.numel() // most)]
+
+
+def _quantile(values: Tensor, percentile: float) -> float:
+    ordered = values.sort().values
+    return float(ordered[round(percentile / 100 * (len(ordered) - 1))])

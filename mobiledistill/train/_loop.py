@@ -1,0 +1,148 @@
+"""The one training loop; teachers, students and quantized students all pass through it."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from converters import TrainingError
+from mobiledistill._schedule import Recipe
+from mobiledistill._task import Batch
+
+__all__ = ["EpochLog", "fit"]
+
+
+@dataclass(frozen=True)
+class EpochLog:
+    """What one epoch came to: its mean training loss and, where it was asked for, the validation score."""
+
+    epoch: int
+    loss: float
+    score: float | None
+
+
+def fit(
+    module: nn.Module,
+    batches: Callable[[int], Iterable[Batch]],
+    loss: Callable[[nn.Module, Batch], Tensor],
+    recipe: Recipe,
+    *,
+    seed: int = 0,
+    validate: Callable[[nn.Module], float] | None = None,
+    checkpoint: Path | None = None,
+    report: Callable[[EpochLog], None] | None = None,
+) -> tuple[EpochLog, ...]:
+    """Trains ``module`` in place.
+
+    With a ``checkpoint`` the state is written after every epoch, and a later call with the same arguments goes on
+    from there and ends with the same weights as if it had never stopped.
+
+    Args:
+        module: what learns.
+        batches: epoch number -> that epoch's batches.
+        loss: scalar loss of the module on a batch.
+        recipe: epochs, rate, decay.
+        seed: of torch's generator, set anew at each epoch.
+        validate: scores the module after each epoch.
+        checkpoint: file to write and to go on from.
+        report: called after each epoch.
+
+    Raises:
+        TrainingError: the loss is no longer finite.
+    """
+    from accelerate import Accelerator
+
+    accelerator = Accelerator()
+    optimizer = torch.optim.AdamW(_decay_groups(module, recipe.weight_decay), lr=recipe.learning_rate)
+    logs, state = _resume(checkpoint)
+    if state is not None:
+        module.load_state_dict(state["module"])
+        optimizer.load_state_dict(state["optimizer"])
+    prepared, prepared_optimizer = accelerator.prepare(module, optimizer)
+
+    for epoch in range(len(logs), recipe.epochs):
+        torch.manual_seed(seed * 100_003 + epoch)
+        prepared.train()
+        losses = []
+        for position, batch in _with_position(batches(epoch)):
+            for group in optimizer.param_groups:
+                group["lr"] = _rate(recipe, epoch + position)
+            value = loss(prepared, _to(batch, accelerator.device))
+            prepared_optimizer.zero_grad()
+            accelerator.backward(value)
+            accelerator.clip_grad_norm_(prepared.parameters(), 5.0)
+            prepared_optimizer.step()
+            losses.append(value.detach())
+        mean = float(torch.stack(losses).mean()) if losses else math.nan
+        if not math.isfinite(mean):
+            raise TrainingError(
+                f"The loss of epoch {epoch + 1} is {mean}: training diverged (or an epoch held no batch)."
+                f" Lower learning_rate (now {recipe.learning_rate:g}) or check the inputs for NaN."
+            )
+        prepared.eval()
+        logs.append(EpochLog(epoch, mean, None if validate is None else validate(module)))
+        _save(checkpoint, module, optimizer, logs)
+        if report is not None:
+            report(logs[-1])
+    module.eval()
+    return tuple(logs)
+
+
+def _decay_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Weights decay; biases, norms and scales, which have one dimension or none, do not."""
+    decayed = [p for p in module.parameters() if p.requires_grad and p.dim() > 1]
+    free = [p for p in module.parameters() if p.requires_grad and p.dim() <= 1]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
+
+
+def _with_position(batches: Iterable[Batch]) -> Iterable[tuple[float, Batch]]:
+    """Each batch with how far into the epoch it lies, 0 to 1."""
+    epoch = list(batches)
+    for place, batch in enumerate(epoch):
+        yield place / len(epoch), batch
+
+
+def _rate(recipe: Recipe, position: float) -> float:
+    if position < recipe.warmup_epochs:
+        return recipe.learning_rate * (0.05 + 0.95 * position / recipe.warmup_epochs)
+    left = (recipe.epochs - position) / max(recipe.epochs - recipe.warmup_epochs, 1e-9)
+    return recipe.learning_rate * 0.5 * (1 - math.cos(math.pi * min(1.0, left)))
+
+
+def _to(batch: Batch, device: torch.device) -> Batch:
+    if device.type == "cpu":
+        return batch
+    teacher_inputs = batch.teacher_inputs
+    return Batch(
+        inputs={name: value.to(device) for name, value in batch.inputs.items()},
+        targets={name: value.to(device) for name, value in batch.targets.items()},
+        teacher_inputs=None if teacher_inputs is None else {n: v.to(device) for n, v in teacher_inputs.items()},
+        signature=batch.signature,
+    )
+
+
+def _resume(checkpoint: Path | None) -> tuple[list[EpochLog], dict[str, Any] | None]:
+    if checkpoint is None or not checkpoint.exists():
+        return [], None
+    state = torch.load(checkpoint, weights_only=True)
+    return [EpochLog(**log) for log in state["logs"]], state
+
+
+def _save(checkpoint: Path | None, module: nn.Module, optimizer: torch.optim.Optimizer, logs: list[EpochLog]) -> None:
+    if checkpoint is None:
+        return
+    state = {
+        "module": module.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "logs": [vars(log) for log in logs],
+    }
+    aside = checkpoint.with_suffix(".partial")
+    torch.save(state, aside)
+    os.replace(aside, checkpoint)
