@@ -69,7 +69,7 @@ def _quantized(quantizer: fx.Node, exported: torch.export.ExportedProgram, specs
             raise TypeError(f"{name} is no tensor")
         return stored.detach()
 
-    arguments: Any = fx.map_arg(quantizer.args, value)  # type: ignore[arg-type]  # map_arg allows any leaf
+    arguments: Any = fx.map_arg(quantizer.args, value)
     assert callable(quantizer.target)  # noqa: S101  (narrows the type; call_function targets are callable)
     integers: torch.Tensor = quantizer.target(*arguments)
     return integers

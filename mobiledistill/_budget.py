@@ -146,8 +146,8 @@ def _amount(text: str, units: Mapping[str, float], expected: str) -> float:
     if match is None or match[2].lower() not in units:
         raise InputError(f"{text!r} is not {expected}.")
     amount = _number(match[1], text) * units[match[2].lower()]
-    if not amount > 0:
-        raise InputError(f"{text!r} is not above 0; give {expected}.")
+    if not (amount > 0 and math.isfinite(amount)):
+        raise InputError(f"{text!r} is not above 0 and finite; give {expected}.")
     return amount
 
 

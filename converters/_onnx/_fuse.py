@@ -23,6 +23,7 @@ def fuse(model: Any) -> None:
     _drop_needless_limits(graph)
     _turn_weights(graph)
     _store_activations_unsigned(graph)
+    _part_zero_points(graph)
 
 
 def _name_pooling(graph: Any) -> None:
@@ -147,3 +148,17 @@ def _reads_grid_of(view: GraphView, reader: Any, quantizer: Any) -> bool:
         return False
     zero_point = view.zero_point(reader)
     return zero_point is not None and np.array_equal(zero_point, view.stored(quantizer.input[2]))  # type: ignore[arg-type]
+
+
+def _part_zero_points(graph: Any) -> None:
+    """Gives each weight a zero point of its own: onnxruntime's precise mode for old x86 refuses a shared one."""
+    view = GraphView(graph)
+    taken: set[str] = set()
+    for node in view.nodes:
+        zero_point = view.zero_point(node) if node.op_type == "DequantizeLinear" else None
+        if zero_point is None or view.stored(node.input[0]) is None:
+            continue
+        if node.input[2] in taken:
+            node.input[2] = add_constant(graph, node.input[2], zero_point)
+        taken.add(node.input[2])
+    set_nodes(graph, view.nodes)

@@ -117,15 +117,14 @@ def add_constant(graph: Any, like: str, values: NDArray[Any]) -> str:
     while name in taken:
         count += 1
         name = f"{like}.{count}"
-    graph.initializer.append(onnx_library().numpy_helper.from_array(np.ascontiguousarray(values), name))
+    graph.initializer.append(onnx_library().numpy_helper.from_array(np.array(values, order="C"), name))
     return name
 
 
 def set_nodes(graph: Any, nodes: list[Any]) -> None:
     """Makes ``nodes`` the graph's nodes, in that order."""
-    kept = [type(node).FromString(node.SerializeToString()) for node in nodes]
     del graph.node[:]
-    graph.node.extend(kept)
+    graph.node.extend(nodes)
 
 
 def _is_zero(zero_point: NDArray[Any] | None) -> bool:

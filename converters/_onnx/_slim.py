@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import string
 from collections.abc import Iterator
 from typing import Any
 
-from converters._onnx._graph import GraphView, graphs
+from converters._onnx._graph import graphs
 from converters._onnx._libraries import onnx_library
 
-__all__ = ["slim"]
+__all__ = ["rename", "slim"]
 
 _ALPHABET = string.ascii_letters + string.digits
 _IR_VERSION = 8
@@ -21,13 +22,13 @@ def slim(model: Any) -> None:
     """Shrinks an ``onnx.ModelProto`` in place.
 
     Out go metadata (stack traces), shapes of inner values, texts, node names, attributes that repeat their default,
-    zero points of weights that are all zero, initializers that are unused or equal to another; inner values get names
-    of one or two letters. Names of inputs and outputs stay.
+    initializers that are unused or equal to another; inner values get names of one or two letters. Names of inputs and
+    outputs stay. So do the zero points of weights: onnxruntime 1.32 refuses some files without them (it puts a scalar
+    where scales go by channel), and with ``session.x64quantprecision`` files where two weights share one.
     """
     for graph in graphs(model.graph):
         _drop_notes(graph)
         _drop_defaults(model, graph)
-        _drop_zero_points(graph)
     _merge_constants(model.graph)
     _shorten_names(model.graph)
     _drop_model_notes(model)
@@ -87,47 +88,49 @@ def _defaults(node: Any, opsets: dict[str, int]) -> dict[str, Any]:
     return known
 
 
-def _drop_zero_points(graph: Any) -> None:
-    """Of weights: a DequantizeLinear without zero point takes zero, whatever the type of its integers."""
-    view = GraphView(graph)
-    for node in view.nodes:
-        if node.op_type != "DequantizeLinear" or view.stored(node.input[0]) is None:
-            continue
-        zero_point = view.zero_point(node)
-        if zero_point is not None and not zero_point.any():
-            del node.input[2:]
-
-
 def _merge_constants(graph: Any) -> None:
     """Leaves one of several equal initializers, and none that nobody reads."""
-    first: dict[tuple[object, ...], str] = {}
+    first: dict[bytes, str] = {}
     replacements = {}
     kept = []
     used = {name for inner in graphs(graph) for node in inner.node for name in node.input}
     used |= {output.name for inner in graphs(graph) for output in inner.output}
-    fixed = {value.name for value in (*graph.output, *graph.input)}
+    fixed = {value.name for value in (*graph.output, *graph.input)} | _weight_zero_points(graph)
     for tensor in graph.initializer:
         if tensor.name not in used:
             continue
-        content = type(tensor).FromString(tensor.SerializeToString())
-        content.name = ""
-        key = content.SerializeToString(deterministic=True)
+        key = _content(tensor)
         if key in first and tensor.name not in fixed:
             replacements[tensor.name] = first[key]
             continue
         first.setdefault(key, tensor.name)
         kept.append(tensor)
-    kept = [type(tensor).FromString(tensor.SerializeToString()) for tensor in kept]
     del graph.initializer[:]
     graph.initializer.extend(kept)
-    _rename(graph, replacements)
+    rename(graph, replacements)
+
+
+def _content(tensor: Any) -> bytes:
+    nameless = type(tensor)()
+    nameless.CopyFrom(tensor)
+    nameless.name = ""
+    return hashlib.sha256(nameless.SerializeToString(deterministic=True)).digest()
+
+
+def _weight_zero_points(graph: Any) -> set[str]:
+    stored = {tensor.name for tensor in graph.initializer}
+    return {
+        node.input[2]
+        for node in graph.node
+        if node.op_type == "DequantizeLinear" and node.input[0] in stored and len(node.input) > 2
+    }
 
 
 def _shorten_names(graph: Any) -> None:
     ends = {value.name for value in (*graph.input, *graph.output)}
     names = (name for name in _short_names() if name not in ends)
     written = itertools.chain.from_iterable(_names(inner) for inner in graphs(graph))
-    _rename(graph, {name: next(names) for name in dict.fromkeys(written) if name and name not in ends})
+    rename(graph, {name: next(names) for name in dict.fromkeys(written) if name and name not in ends})
 
 
 def _names(graph: Any) -> Iterator[str]:
@@ -142,7 +145,7 @@ def _short_names() -> Iterator[str]:
         yield from ("".join(letters) for letters in itertools.product(_ALPHABET, repeat=length))
 
 
-def _rename(graph: Any, names: dict[str, str]) -> None:
+def rename(graph: Any, names: dict[str, str]) -> None:
     """Gives values new names, everywhere they are made or read; names are unique over a graph and its inner ones."""
     for inner in graphs(graph):
         for part in (*inner.initializer, *inner.input, *inner.output):

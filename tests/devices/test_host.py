@@ -14,7 +14,7 @@ import pytest
 
 from converters import DeviceError, InputError, ModelFileError
 from mobiledistill import devices
-from mobiledistill.devices import Host, Measurement, Subject, _host
+from mobiledistill.devices import Host, Measurement, Subject, _host, _host_child
 
 NHWC = {"x": np.zeros((1, 64, 64, 4), np.float32)}
 NCHW = {"x": np.zeros((1, 4, 64, 64), np.float32)}
@@ -193,3 +193,19 @@ def test_a_folder_holds_one_onnx_file_for_each_signature(onnx: Path, tmp_path: P
     measured = devices.profile(tmp_path, inputs={"step": NCHW}, processes=1, samples=5)
     assert {name: found.file for name, found in measured.items()} == {"encode": "encode.onnx", "step": "step.onnx"}
     assert measured["step"].signature == "step"
+
+
+def test_files_take_turns_in_both_orders_behind_the_reference() -> None:
+    ran: list[str] = []
+    runs = [lambda name=name: ran.append(name) for name in ("a", "b", "reference")]
+    samples = _host_child._sample(runs, 3, 2, references_from=2)
+    turns = [name for index, name in enumerate(ran) if index == 0 or ran[index - 1] != name]
+    assert turns == ["reference", "a", "b", "reference", "b", "a"]
+    assert [len(collected) for collected in samples] == [3, 3, 3]
+
+
+def test_two_formats_are_compared_in_the_same_processes(assets: Path) -> None:
+    subjects = [Subject(assets / f"reference.{fmt}", fmt) for fmt in ("tflite", "onnx")]
+    tflite, onnx = Host().measure_interleaved(subjects, processes=1, samples=5)
+    assert (tflite.runtime.name, onnx.runtime.name) == ("LiteRT", "onnxruntime")
+    assert tflite.reference != onnx.reference

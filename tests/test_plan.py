@@ -1,0 +1,34 @@
+"""Plans are data: out to JSON, back, and refused where they cannot be carried out."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mobiledistill import InputError, Plan
+
+groups = st.dictionaries(st.text(min_size=1), st.tuples(st.integers(1, 99), st.integers(0, 99)), max_size=5)
+
+
+@given(groups=groups, bits=st.sampled_from([8, 16, 32]))
+def test_json_round_trip(groups: dict[str, tuple[int, int]], bits: int) -> None:
+    plan = Plan(
+        channels={name: kept for name, (kept, _) in groups.items()},
+        original_channels={name: kept + gone for name, (kept, gone) in groups.items()},
+        bits=bits,
+    )
+    assert Plan.from_json(plan.to_json()) == plan
+    assert plan.cuts_nothing == all(gone == 0 for _, gone in groups.values())
+
+
+@pytest.mark.parametrize("kept", [0, 9, -1])
+def test_a_plan_that_keeps_too_many_or_none_is_refused(kept: int) -> None:
+    with pytest.raises(InputError, match="keep 1 to 8"):
+        Plan(channels={"stem": kept}, original_channels={"stem": 8})
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"chanels": {}}'])
+def test_what_is_no_plan_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="This is no plan"):
+        Plan.from_json(text)
