@@ -67,7 +67,8 @@ def run_in_child(
             ) from None
         finally:
             _end(child)
-    return _unpack(answer, child.returncode, what, memory_bytes)
+    result: T = _unpack(answer, child.returncode, what, memory_bytes)
+    return result
 
 
 @dataclass(frozen=True)

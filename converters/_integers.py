@@ -34,7 +34,7 @@ class Grid:
     zero_point: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no single truth value; integer_differences compares
 class IntegerLayer:
     """One convolution or linear layer in integers.
 
@@ -150,7 +150,7 @@ def _constants(exported: torch.export.ExportedProgram) -> dict[str, tuple[str, t
     """Placeholder name -> (path in the module, value), for parameters and buffers."""
     values = {**exported.state_dict, **exported.constants}
     return {
-        spec.arg.name: (str(spec.target).removeprefix("module."), values[spec.target].detach())
+        spec.arg.name: (str(spec.target).removeprefix("module.").removeprefix("program.module."), values[spec.target].detach())
         for spec in exported.graph_signature.input_specs
         if spec.target is not None and isinstance(values.get(spec.target), torch.Tensor)
     }

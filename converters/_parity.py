@@ -66,6 +66,8 @@ def verify(
     Raises:
         ParityError: the file departs from the module; the message names the first layer that does.
     """
+    if not path.exists():
+        raise InputError(f"{path} does not exist; give the path of a .tflite, .mlpackage or .onnx.")
     wanted = [programs] if isinstance(programs, Program) else list(programs)
     differences: list[str] = []
     quantized = False
@@ -189,21 +191,23 @@ def _judge_decisions(
 
 
 def _run_module(program: Program, inputs: Arrays, *, rounded: bool = True) -> dict[str, NDArray[np.generic]]:
-    """The module's answers; with ``rounded=False`` without the rounding of activations."""
+    """The module's answers, sample by sample as files answer; with ``rounded=False`` activations are not rounded."""
     module = program.module if rounded else _without_activation_grids(program)
     twin = Program(module, program.inputs, program.outputs, program.name)
-    with torch.no_grad():
-        outputs = twin(**{name: torch.from_numpy(np.ascontiguousarray(inputs[name])) for name in program.inputs})
-    return {name: value.numpy() for name, value in outputs.items()}
+    answers = []
+    for sample in range(len(next(iter(inputs.values())))):
+        one = {
+            name: torch.from_numpy(np.ascontiguousarray(inputs[name][sample : sample + 1])) for name in program.inputs
+        }
+        with torch.no_grad():
+            answers.append(twin(**one))
+    return {name: np.concatenate([answer[name].numpy() for answer in answers]) for name in program.outputs}
 
 
 def _without_activation_grids(program: Program) -> torch.nn.Module:
-    ops = torch.ops.quantized_decomposed
-    batch = {name: torch.cat([value, value]) for name, value in program.inputs.items()}
-    dynamic = tuple({0: torch.export.Dim.AUTO} for _ in batch)
-    traced = torch.export.export(program.module, tuple(batch.values()), dynamic_shapes=dynamic).module()
+    traced = torch.export.export(program.module, tuple(program.inputs.values())).module(check_guards=False)
     for node in list(traced.graph.nodes):
-        if node.target is ops.dequantize_per_tensor.default:
+        if node.target is torch.ops.quantized_decomposed.dequantize_per_tensor.default:
             node.replace_all_uses_with(node.all_input_nodes[0].all_input_nodes[0])
     traced.graph.eliminate_dead_code()
     traced.recompile()

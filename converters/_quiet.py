@@ -34,9 +34,9 @@ def quiet() -> Iterator[Said]:
 
     Example:
         >>> with quiet() as said:
-        ...     print("progress")
+        ...     print("progress", end="")
         >>> said.text
-        'progress\\n'
+        'progress'
     """
     said, written = Said(), io.StringIO()
     with tempfile.TemporaryFile() as sink:

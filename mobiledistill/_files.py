@@ -60,7 +60,8 @@ def check_limits(job: Job, files: Mapping[Format, File], facts: TeacherFacts) ->
             if measured is None:
                 status = "unmeasured"
             elif limit.name == "latency_ms" and file.latency is not None:
-                status = "met" if file.latency.use.meets(limit.value) == "met" else "missed"
+                # What disturbs a measurement makes it slower, never faster: the upper end decides, valid or not.
+                status = "met" if file.latency.use.ci95_ms[1] <= limit.value else "missed"
             else:
                 status = "met" if measured <= limit.value else "missed"
         checks.append(LimitCheck(limit.format, limit.name, limit.value, measured, status))  # type: ignore[arg-type]

@@ -46,7 +46,9 @@ def test_parse_reads_units(kilobytes: int, microseconds: int) -> None:
     assert budget.latency_percentile == 90
 
 
-@pytest.mark.parametrize("text", ["banana", "-3", "0", "0ms", "1kB,2kB", "3 parsecs", "", "0.5ms@p90x", "nan", "1e400kB"])
+@pytest.mark.parametrize(
+    "text", ["banana", "-3", "0", "0ms", "1kB,2kB", "3 parsecs", "", "0.5ms@p90x", "nan", "1e400kB"]
+)
 def test_parse_refuses_what_is_no_budget(text: str) -> None:
     with pytest.raises(InputError):
         Budget.parse(text)

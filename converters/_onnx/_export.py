@@ -127,7 +127,7 @@ def _reason(error: BaseException) -> str:
         link = link.__cause__ or link.__context__
     for part in chain:
         if found := re.search(r"OpOverload\(op='([\w.]+)'|\b(aten\.\w+(?:\.\w+)?)\b", str(part)):
-            return f"ONNX has nothing for its operator {found[1] or found[2]}."
+            return f"its operator {found[1] or found[2]} has no counterpart."
     lines = str(chain[-1]).strip().splitlines() or [type(chain[-1]).__name__]
     return lines[0][:200].rstrip(".") + "."
 

@@ -24,6 +24,7 @@ def fuse(model: Any) -> None:
     _turn_weights(graph)
     _store_activations_unsigned(graph)
     _part_zero_points(graph)
+    del graph.value_info[:]  # some say int8 of what is uint8 now
 
 
 def _name_pooling(graph: Any) -> None:

@@ -13,7 +13,6 @@ from converters._onnx._libraries import onnx_library
 
 __all__ = ["rename", "slim"]
 
-_ALPHABET = string.ascii_letters + string.digits
 _IR_VERSION = 8
 """The oldest that knows the operators of opset 18; runtimes refuse files newer than themselves."""
 
@@ -142,7 +141,7 @@ def _names(graph: Any) -> Iterator[str]:
 
 def _short_names() -> Iterator[str]:
     for length in itertools.count(1):
-        yield from ("".join(letters) for letters in itertools.product(_ALPHABET, repeat=length))
+        yield from ("".join(letters) for letters in itertools.product(string.ascii_letters, repeat=length))
 
 
 def rename(graph: Any, names: dict[str, str]) -> None:

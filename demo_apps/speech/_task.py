@@ -46,7 +46,7 @@ def digits(data: Path | None = None, split: SplitScheme = "official", seed: int 
     Raises:
         InputError: the data folder does not exist or holds no recordings, or a recording is damaged.
     """
-    return DigitsTask(load_recordings(data), split=split, seed=seed)
+    return DigitsTask(load_recordings(data), split=split, seed=seed, augmentation=Augmentation())
 
 
 class DigitsTask:
@@ -84,7 +84,7 @@ class DigitsTask:
         split: SplitScheme = "official",
         seed: int = 0,
         batch_size: int = 64,
-        augmentation: Augmentation | None = Augmentation(),  # noqa: B008  (frozen)
+        augmentation: Augmentation | None = None,
     ) -> None:
         splits = split_recordings(dataset.recordings, split)
         self.source = dataset.source

@@ -1,6 +1,5 @@
 """``mobiledistill demo NAME``: train a teacher on real data, compress it, show what came out."""
 
-
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import entry_points

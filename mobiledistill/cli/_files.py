@@ -65,7 +65,9 @@ def convert(
             written[format] = (path, parity)
         progress(Event("convert", len(wanted), len(wanted)))
     if as_json:
-        print(json.dumps({f: {"path": str(p), "size_bytes": size_bytes(p), **vars(q)} for f, (p, q) in written.items()}))
+        print(
+            json.dumps({f: {"path": str(p), "size_bytes": size_bytes(p), **vars(q)} for f, (p, q) in written.items()})
+        )
         return
     for path, parity in written.values():
         print(f"{path}  {size_bytes(path):,} bytes  {parity.sqnr_db:.0f} dB from the module")
@@ -74,7 +76,8 @@ def convert(
 def verify(
     file: Annotated[Path, typer.Argument(help="A .tflite, .mlpackage or .onnx.")],
     reference: Annotated[
-        Path | None, typer.Option("--reference", help="The .pt2 it was made from; else the one of the same name beside it.")
+        Path | None,
+        typer.Option("--reference", help="The .pt2 it was made from; else the one of the same name beside it."),
     ] = None,
     inputs: Annotated[
         Path | None, typer.Option("--inputs", help="An .npz with real inputs by name, samples along axis 0.")
@@ -100,7 +103,10 @@ def verify(
     if as_json:
         print(json.dumps({"path": str(file), **vars(parity)}))
         return
-    print(f"{file}: {parity.sqnr_db:.1f} dB, decisions agree on {100 * parity.agreement:.2f} % of {parity.n} samples", end="")
+    print(
+        f"{file}: {parity.sqnr_db:.1f} dB, decisions agree on {100 * parity.agreement:.2f} % of {parity.n} samples",
+        end="",
+    )
     print("" if parity.max_steps is None else f", at most {parity.max_steps:.1f} output steps apart", end="")
     print(", the module's own integers." if parity.integers_equal else ".")
 

@@ -11,7 +11,7 @@ from converters import InputError
 
 __all__ = ["EXAMPLE", "report"]
 
-EXAMPLE = "Example: mobiledistill report runs/digits --to report.html"
+EXAMPLE = "Example: mobiledistill report runs/mine --to report.html"
 
 
 def report(

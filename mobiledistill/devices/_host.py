@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ _LIBRARIES = {"tflite": ("ai_edge_litert", "tflite", "LiteRT"), "onnx": ("onnxru
 
 _LARGEST_DRIFT = 0.10
 _REPEATS = 3
+_REPEAT_FOR_AT_MOST_S = 60  # a machine that is busy for longer will stay so
 _PREEMPTED_PER_RUN = 0.1
 _BLOCK = 20
 _LOAD_LIMIT_S = 60
@@ -139,7 +141,8 @@ class Host:
 
         Returns:
             The measurement, or None when the format does not run here (Core ML). Its verdict is ``invalid`` when the
-            reference still drifted by more than 10 % after 3 times as many processes were run again.
+            reference still drifted by more than 10 %, or other processes still interrupted the runs, after 3 times
+            as many processes, or a minute of them, were run again.
 
         Raises:
             InputError: there is no such file, the inputs do not fit it, or an argument is out of range.
@@ -219,7 +222,8 @@ class _Runs:
     def add(self, count: int) -> None:
         self._answers += [self._ask() for _ in range(count)]
         self._repeats_left += _REPEATS * count
-        while unsteady := self._unsteady():
+        until = time.monotonic() + _REPEAT_FOR_AT_MOST_S
+        while (unsteady := self._unsteady()) and time.monotonic() < until:
             # New ones go to the end of the list: there the order stays that of time.
             self._answers = [answer for index, answer in enumerate(self._answers) if index not in unsteady]
             self._answers += [self._ask() for _ in unsteady]

@@ -23,7 +23,7 @@ def synthetic() -> Dataset:
 
 @pytest.fixture(scope="module")
 def task(synthetic: Dataset) -> DigitsTask:
-    return DigitsTask(synthetic)
+    return DigitsTask(synthetic, augmentation=Augmentation())
 
 
 def same(one: Batch, other: Batch) -> bool:
@@ -48,15 +48,15 @@ def test_synthetic_speech_is_the_same_every_time(synthetic: Dataset) -> None:
 def test_batches_depend_on_seed_and_epoch_and_nothing_else(synthetic: Dataset, task: DigitsTask) -> None:
     first = list(task.train_batches(3))
     torch.manual_seed(99)
-    again = list(DigitsTask(synthetic).train_batches(3))
+    again = list(DigitsTask(synthetic, augmentation=Augmentation()).train_batches(3))
 
     assert all(same(one, two) for one, two in zip(first, again, strict=True))
     assert not same(first[0], next(task.train_batches(4)))
-    assert not same(first[0], next(DigitsTask(synthetic, seed=1).train_batches(3)))
+    assert not same(first[0], next(DigitsTask(synthetic, seed=1, augmentation=Augmentation()).train_batches(3)))
 
 
 def test_an_epoch_is_every_training_clip_once_in_even_batches(synthetic: Dataset) -> None:
-    plain = DigitsTask(synthetic, augmentation=None, batch_size=50)
+    plain = DigitsTask(synthetic, batch_size=50)
     batches = list(plain.train_batches(0))
     sizes = [len(batch.targets["label"]) for batch in batches]
     seen = torch.cat([batch.inputs["features"] for batch in batches])
@@ -170,7 +170,7 @@ def test_the_network_fits_the_signature_at_any_size(task: DigitsTask) -> None:
 
 
 def test_a_tiny_network_learns_synthetic_digits(synthetic: Dataset) -> None:
-    task = DigitsTask(synthetic, augmentation=None, batch_size=32)
+    task = DigitsTask(synthetic, batch_size=32)
     net = digits_net(width=8, depth=0)
     optimizer = torch.optim.AdamW(net.parameters())
     rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1e-2, total_steps=8 * 14)

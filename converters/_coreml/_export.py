@@ -1,0 +1,179 @@
+"""From a torch module to an .mlpackage."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from converters._coreml._library import coremltools
+from converters._coreml._package import replacing
+from converters._coreml._slim import slim
+from converters._errors import ConversionError, MobileDistillError
+from converters._fold import fold_weight_quantization
+from converters._program import Precision, Program, export_program
+from converters._quiet import quiet
+
+__all__ = ["export_coreml"]
+
+_TARGETS = ("iOS16", "iOS17", "iOS18")
+
+_GRID_CHANGING_PASSES = {"common::distributive_quantized_binary_op_scale_normalization"}
+"""Passes that replace the module's scales by others of their own."""
+
+
+def export_coreml(
+    programs: Sequence[Program], path: Path, precision: Precision = "float32", deployment_target: str | None = None
+) -> Path:
+    """Writes one .mlpackage; several programs become its functions, each under its program's name.
+
+    Inputs and outputs are float32 under the program's own names, whatever is quantized inside. What the module
+    quantizes is written with the module's own integers; ``precision`` says how the rest is computed and stored.
+    Nothing reaches the terminal, and the package appears whole or not at all.
+
+    Example:
+        >>> export_coreml([Program(net, {"features": torch.zeros(1, 1, 40, 101)}, ("logits",))], Path("net.mlpackage"))
+        PosixPath('net.mlpackage')
+
+    Args:
+        programs: the signatures; their names differ from each other.
+        path: where to write; its folder must exist. An old package there is replaced.
+        precision: ``"float16"`` halves the float weights, lets the Neural Engine run the model, and costs about 1e-3
+            of precision.
+        deployment_target: the oldest system that must run it: ``"iOS16"``, ``"iOS17"`` or ``"iOS18"``. None takes the
+            oldest that has what the programs need: iOS18 for functions, iOS17 for quantized activations, else iOS16.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        ConversionError: the module has a part that cannot be written as Core ML, or that the target lacks.
+        MissingExtraError: coremltools is not installed.
+    """
+    names = [program.name for program in programs]
+    if not names or len(set(names)) < len(names):
+        raise ConversionError(f"Signatures {names} were given: give at least one, each under a name of its own.")
+    path = Path(path)
+    exported = [fold_weight_quantization(export_program(program)) for program in programs]
+    target = _target(names, exported, deployment_target)
+    with replacing(path) as aside:
+        with tempfile.TemporaryDirectory() as folder:
+            packages = []
+            for index, (program, traced) in enumerate(zip(programs, exported, strict=True)):
+                package = Path(folder) / f"{index}.mlpackage"
+                _convert(program, traced, precision, target).save(str(package))
+                packages.append(package)
+            if names == ["main"]:
+                shutil.move(packages[0], aside)
+            else:
+                _join(names, packages, aside)
+        slim(aside)
+    return path
+
+
+def _target(names: list[str], exported: Iterable[torch.export.ExportedProgram], wanted: str | None) -> str:
+    """The deployment target, checked against what the programs need."""
+    needs = [("iOS18", f"the functions {names}", "export signature 'main' alone")] if names != ["main"] else []
+    if any(_has_quantized_activations(program) for program in exported):
+        needs.append(("iOS17", "quantized activations", "quantize weights only"))
+    if wanted is None:
+        return max((target for target, _, _ in needs), default="iOS16")
+    if wanted not in _TARGETS:
+        raise ConversionError(f"Deployment target {wanted!r} is unknown: choose one of {', '.join(_TARGETS)}.")
+    for target, feature, remedy in needs:
+        if wanted < target:
+            raise ConversionError(
+                f"Deployment target {wanted} lacks {feature}, which need {target}: raise the target or {remedy}."
+            )
+    return wanted
+
+
+def _has_quantized_activations(exported: torch.export.ExportedProgram) -> bool:
+    return any("quantized_decomposed.quantize_per" in str(node.target) for node in exported.graph.nodes)
+
+
+def _convert(program: Program, exported: torch.export.ExportedProgram, precision: Precision, target: str) -> Any:
+    """The package as coremltools makes it, from the program as it is or, if refused, from its decomposition."""
+    decompositions: list[Callable[[], torch.export.ExportedProgram]] = [
+        lambda: exported.run_decompositions({}),
+        lambda: exported.run_decompositions(),
+    ]
+    first: Exception | None = None
+    for decompose in decompositions:
+        try:
+            with quiet():
+                return _convert_with_coremltools(program, decompose(), precision, target)
+        except MobileDistillError:
+            raise
+        except Exception as error:
+            first = first or error
+    kind = type(program.module).__name__
+    raise ConversionError(
+        f"{kind} cannot be written as Core ML: {_reason(first)} Replace that operator in the module."
+    ) from first
+
+
+def _convert_with_coremltools(
+    program: Program, exported: torch.export.ExportedProgram, precision: Precision, target: str
+) -> Any:
+    import numpy as np
+
+    ct = coremltools()
+    passes = ct.PassPipeline.DEFAULT
+    passes.remove_passes(_GRID_CHANGING_PASSES)
+    outputs = [
+        ct.TensorType(name=name, dtype=np.float32 if dtype.is_floating_point else None)
+        for name, dtype in zip(program.outputs, _output_dtypes(exported), strict=True)
+    ]
+    model = ct.convert(
+        exported,
+        convert_to="mlprogram",
+        minimum_deployment_target=getattr(ct.target, target),
+        compute_precision=ct.precision.FLOAT16 if precision == "float16" else ct.precision.FLOAT32,
+        outputs=outputs,
+        pass_pipeline=passes,
+        skip_model_load=True,
+    )
+    _check_inputs(program, model)
+    return model
+
+
+def _output_dtypes(exported: torch.export.ExportedProgram) -> list[torch.dtype]:
+    (returned,) = (node for node in exported.graph.nodes if node.op == "output")
+    user_outputs = set(exported.graph_signature.user_outputs)
+    return [node.meta["val"].dtype for node in returned.args[0] if node.name in user_outputs]
+
+
+def _check_inputs(program: Program, model: Any) -> None:
+    names = [entry.name for entry in model.get_spec().description.input]
+    if missing := set(program.inputs) - set(names):
+        raise ConversionError(
+            f"Core ML cannot call inputs {sorted(missing)} by these names, it makes {sorted(names)} of them:"
+            " use letters, digits and underscores, and read every input."
+        )
+
+
+def _join(names: list[str], packages: list[Path], joined: Path) -> None:
+    """Makes one package of several, whose functions share equal weights."""
+    ct = coremltools()
+    description = ct.utils.MultiFunctionDescriptor()
+    for name, package in zip(names, packages, strict=True):
+        description.add_function(str(package), src_function_name="main", target_function_name=name)
+    description.default_function_name = "main" if "main" in names else names[0]
+    try:
+        with quiet():
+            ct.utils.save_multifunction(description, str(joined))
+    except Exception as error:
+        raise ConversionError(f"Signatures {names} cannot share one Core ML package: {_reason(error)}") from error
+
+
+def _reason(error: Exception | None) -> str:
+    """One line out of what coremltools said; it names the operator where it knows it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    telling = [line for line in lines if re.search(r"\bop\b|operat|dtype|rank|not (?:implemented|supported)", line)]
+    return (telling or lines)[0][:300].rstrip(". ") + "."

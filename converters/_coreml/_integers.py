@@ -1,0 +1,125 @@
+"""Reads the integers of an .mlpackage back, in the layout of the torch module."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converters._coreml._package import open_package
+from converters._coreml._slim import load_program
+from converters._integers import Grid, IntegerLayer
+
+__all__ = ["read_integers"]
+
+_MOVERS = ("reshape", "squeeze", "expand_dims", "transpose", "slice_by_index", "slice_by_size", "max_pool", "identity")
+"""Operators whose results are some of what they read, so they lie on the same grid."""
+
+_ACTIVATIONS = ("relu", "relu6", "clip", "squeeze", "reshape")
+"""Operators that stand between a layer and the quantizer of its output."""
+
+
+def read_integers(path: Path) -> dict[str, list[IntegerLayer]]:
+    """The integer layers of a package by function, in execution order.
+
+    Packages carry no module names, so ``name`` is empty. Biases are in real units, uint8 grids shifted by -128.
+
+    Raises:
+        ModelFileError: the folder is no package, damaged, or holds something else than an ML program.
+        MissingExtraError: coremltools is not installed.
+    """
+    program = load_program(open_package(path))
+    return {name: _layers(function) for name, function in sorted(program.functions.items())}
+
+
+def _layers(function: Any) -> list[IntegerLayer]:
+    layers = []
+    for operation in function.operations:
+        weight = _weight(operation)
+        if weight is None:
+            continue
+        integers, scale = weight
+        bias = operation.inputs.get("bias")
+        layers.append(
+            IntegerLayer(
+                name="",
+                weight=integers,
+                weight_scale=scale,
+                bias=None if bias is None else _bias(bias, len(integers)),
+                input=_input_grid(operation.inputs["x"]),
+                output=_output_grid(operation.outputs[0]),
+            )
+        )
+    return layers
+
+
+def _bias(value: Any, channels: int) -> NDArray[np.float64]:
+    return np.broadcast_to(np.asarray(value.val, np.float64), (channels,)).copy()
+
+
+def _weight(operation: Any) -> tuple[NDArray[np.int8], NDArray[np.float32]] | None:
+    """Integers and scales of a layer, output channels first; None for any other operator."""
+    if operation.op_type in ("conv", "linear"):
+        return _constant_weight(operation.inputs["weight"], out_axis=0)
+    if operation.op_type == "matmul":
+        transposed = bool(operation.inputs["transpose_y"].val)
+        found = _constant_weight(operation.inputs["y"], out_axis=0 if transposed else 1)
+        return found if found is None or transposed else (np.ascontiguousarray(found[0].T), found[1])
+    return None
+
+
+def _constant_weight(value: Any, out_axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]] | None:
+    operation = value.op
+    if operation is None:
+        return None
+    if operation.op_type == "constexpr_affine_dequantize":
+        data, scale = operation.quantized_data.val, np.asarray(operation.scale.val)
+        zero_point = np.asarray(operation.zero_point.val)
+        shape = [1] * data.ndim
+        shape[int(operation.axis.val)] = -1
+        zero_point = zero_point.reshape(shape if zero_point.size > 1 else [1] * data.ndim)
+    elif operation.op_type == "constexpr_blockwise_shift_scale":
+        data, scale = operation.data.val, np.asarray(operation.scale.val)
+        zero_point = np.zeros(1) if operation.offset is None else np.asarray(operation.offset.val)
+        if any(size > 1 for axis, size in enumerate(scale.shape) if axis != out_axis):
+            return None  # several scales in one channel, which no module of ours has
+    else:
+        return None
+    integers = np.asarray(data, np.int64) - zero_point.astype(np.int64)
+    if integers.min() < -128 or integers.max() > 127:
+        return None
+    scales = np.broadcast_to(scale.astype(np.float32).reshape(-1), (data.shape[out_axis],)).copy()
+    return integers.astype(np.int8), scales
+
+
+def _input_grid(value: Any) -> Grid | None:
+    """The grid of the nearest dequantizer behind a value, over what only moves values."""
+    operation = value.op
+    while operation is not None and operation.op_type in _MOVERS:
+        operation = operation.inputs["x"].op
+    if operation is None or operation.op_type != "dequantize":
+        return None
+    return _grid(operation, operation.inputs["input"])
+
+
+def _output_grid(value: Any) -> Grid | None:
+    """The grid of the first quantizer that reads a value, over an activation in between."""
+    for reader in value.child_ops:
+        if reader.op_type == "quantize":
+            return _grid(reader, reader.outputs[0])
+        if reader.op_type in _ACTIVATIONS:
+            return _output_grid(reader.outputs[0])
+    return None
+
+
+def _grid(operation: Any, integers: Any) -> Grid | None:
+    from coremltools.converters.mil.mil import types
+
+    scale = np.asarray(operation.inputs["scale"].val)
+    if scale.size != 1:
+        return None
+    zero_point = operation.inputs.get("zero_point")
+    shift = 128 if integers.dtype == types.uint8 else 0
+    return Grid(float(scale.item()), (0 if zero_point is None else int(np.asarray(zero_point.val).item())) - shift)

@@ -1,0 +1,243 @@
+"""Takes out of a package what nobody reads: debug maps, long names, one constant per argument.
+
+What stays and why:
+
+* names of inputs, outputs and functions, which users call by;
+* the ``name`` attribute of constants. Other operators do without: the loader asks for none, and Chromium's WebNN
+  ships programs to Apple's compiler whose operators have none, while its constants do. It also spells small
+  constants out where they are read, as ``slim`` does;
+* every argument that coremltools writes, defaults included, since Apple's own defaults are not documented;
+* all four fields of a manifest entry.
+"""
+
+from __future__ import annotations
+
+import itertools
+import string
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from converters._coreml._blobs import Blob, BlobFile, read_blob
+from converters._coreml._library import coremltools
+from converters._coreml._package import WEIGHTS_FILE, Package, open_package, replacing, write_parts
+from converters._errors import ModelFileError
+from converters._quiet import quiet
+
+__all__ = ["load_program", "slim"]
+
+_INLINE_BYTES = 1024
+"""Constants up to this size go into the model itself: a blob costs 64 bytes and up to 63 of alignment."""
+
+
+def slim(path: Path) -> None:
+    """Rewrites a package without its waste and proves that it still loads; integers and answers stay bit-equal.
+
+    A residual CNN of 12 layers loses nine tenths of what is not weights. The same package gives the same bytes.
+
+    Raises:
+        ModelFileError: the package is damaged, or does not load any more (a bug: the old one is kept).
+    """
+    package = open_package(path)
+    before = load_program(package)
+    weights = package.weights / WEIGHTS_FILE
+    old_blobs = weights.read_bytes() if weights.is_file() else b""
+    new_blobs = BlobFile()
+    spec = type(package.spec)()
+    spec.CopyFrom(package.spec)
+    for _, function in sorted(spec.mlProgram.functions.items()):
+        for block in function.block_specializations.values():
+            for value in _values(block):
+                _move_value(value, old_blobs, new_blobs)
+            if any(operation.blocks for operation in block.operations):
+                continue  # names of nested blocks reach into outer ones
+            _drop_names(block)
+            _shorten_zero_points(block)
+            _merge_constants(block)
+            _rename(block, {entry.name for entry in function.inputs} | set(block.outputs))
+            _inline_constants(block)
+    spec.mlProgram.ClearField("attributes")
+    spec.description.ClearField("metadata")  # the converter's version and the day, which makes every file another
+    with replacing(path) as aside:
+        write_parts(aside, spec, new_blobs.to_bytes())
+        after = load_program(open_package(aside))
+        if _interface(before) != _interface(after):
+            raise ModelFileError(f"{path} would lose its signatures {_interface(before)} when slimmed; report this.")
+
+
+def load_program(package: Package) -> Any:
+    """The package as coremltools' MIL program.
+
+    Raises:
+        ModelFileError: coremltools cannot read it.
+    """
+    coremltools()
+    from coremltools.converters.mil.frontend.milproto.load import load
+
+    try:
+        with quiet():
+            return load(package.spec, package.spec.specificationVersion, str(package.weights))
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        raise ModelFileError(f"The ML program cannot be read ({reason}): it is damaged or too new.") from error
+
+
+def _interface(program: Any) -> dict[str, tuple[dict[str, str], list[str]]]:
+    """Per function: inputs with their types, and outputs."""
+    return {
+        name: (
+            {key: str(value.sym_type.__type_info__()) for key, value in function.inputs.items()},
+            [value.name for value in function.outputs],
+        )
+        for name, function in program.functions.items()
+    }
+
+
+def _values(block: Any) -> Iterator[Any]:
+    """Every literal of a block, nested blocks included."""
+    for operation in block.operations:
+        yield from operation.attributes.values()
+        for argument in operation.inputs.values():
+            yield from (binding.value for binding in argument.arguments if binding.WhichOneof("binding") == "value")
+        for nested in operation.blocks:
+            yield from _values(nested)
+
+
+def _move_value(value: Any, old: bytes, new: BlobFile) -> None:
+    """Puts a small literal that lies in the weight file into the model, and a large one into the new weight file."""
+    if value.WhichOneof("value") != "blobFileValue":
+        return
+    blob = read_blob(old, value.blobFileValue.offset)
+    if len(blob.data) <= _INLINE_BYTES and _write_inline(value, blob):
+        return
+    value.blobFileValue.offset = new.add(blob)
+
+
+def _write_inline(value: Any, blob: Blob) -> bool:
+    """Whether the literal has a type that the model itself can hold in as few bytes; if so it does now."""
+    types = coremltools().proto.MIL_pb2
+    dtype = value.type.tensorType.dataType
+    if dtype not in (types.FLOAT32, types.FLOAT16, types.INT8, types.UINT8):
+        return False
+    value.ClearField("blobFileValue")
+    tensor = value.immediateValue.tensor
+    if dtype == types.FLOAT32:
+        tensor.floats.values.extend(np.frombuffer(blob.data, "<f4").tolist())
+    else:
+        tensor.bytes.values = blob.data
+    return True
+
+
+def _drop_names(block: Any) -> None:
+    """Takes the ``name`` attribute from all operators but constants, which keep one (it is shortened later)."""
+    for operation in block.operations:
+        if not _is_constant(operation):
+            operation.attributes.pop("name", None)
+
+
+def _shorten_zero_points(block: Any) -> None:
+    """Turns a vector of equal zero points into one number, which means the same.
+
+    ::
+
+        before: constexpr_affine_dequantize(..., zero_point=[0, 0, 0, 0, 0, 0, 0, 0], axis=0)
+        after:  constexpr_affine_dequantize(..., zero_point=0, axis=0)
+    """
+    for operation in block.operations:
+        if operation.type != "constexpr_affine_dequantize":
+            continue
+        zero_point = operation.attributes["zero_point"]
+        values = zero_point.immediateValue.tensor.bytes.values
+        if zero_point.type.tensorType.rank == 1 and values and len(set(values)) == 1:
+            zero_point.immediateValue.tensor.bytes.values = values[:1]
+            zero_point.type.tensorType.rank = 0
+            zero_point.type.tensorType.ClearField("dimensions")
+
+
+def _merge_constants(block: Any) -> None:
+    """Keeps the first of equal constants and points all readers at it."""
+    first: dict[bytes, str] = {}
+    merged: dict[str, str] = {}
+    kept = []
+    for operation in block.operations:
+        if operation.type == "const":
+            name = operation.outputs[0].name
+            content = operation.attributes["val"].SerializeToString(deterministic=True)
+            merged[name] = first.setdefault(content, name)
+            if merged[name] != name and name not in block.outputs:
+                continue
+        kept.append(operation)
+    _replace_operations(block, kept)
+    for binding in _bindings(block):
+        binding.name = merged.get(binding.name, binding.name)
+
+
+def _replace_operations(block: Any, operations: list[Any]) -> None:
+    copies = type(block)()
+    copies.operations.extend(operations)
+    block.ClearField("operations")
+    block.operations.extend(copies.operations)
+
+
+def _rename(block: Any, kept: set[str]) -> None:
+    """Gives every value but inputs and outputs a name of one to three characters."""
+    fresh = (name for name in _short_names() if name not in kept)
+    names: dict[str, str] = {}
+    for operation in block.operations:
+        for output in operation.outputs:
+            if output.name not in kept:
+                names[output.name] = output.name = next(fresh)
+        if "name" in operation.attributes:
+            operation.attributes["name"].immediateValue.tensor.strings.values[:] = [operation.outputs[0].name]
+    for binding in _bindings(block):
+        binding.name = names.get(binding.name, binding.name)
+
+
+def _inline_constants(block: Any) -> None:
+    """Spells constants out where they are read, if that is shorter than an operator of their own.
+
+    ::
+
+        before: a = const(val=0.25, name="a"); b = quantize(input=x, scale=a)
+        after:  b = quantize(input=x, scale=0.25)
+    """
+    readers: dict[str, list[Any]] = {}
+    for binding in _bindings(block):
+        readers.setdefault(binding.name, []).append(binding)
+    kept = []
+    for operation in block.operations:
+        bindings = readers.get(operation.outputs[0].name, []) if operation.type == "const" else []
+        value = operation.attributes["val"] if bindings else None
+        if value is None or not _fits_inline(operation, value, len(bindings)):
+            kept.append(operation)
+            continue
+        for binding in bindings:
+            binding.value.CopyFrom(value)
+    _replace_operations(block, kept)
+
+
+def _fits_inline(operation: Any, value: Any, readers: int) -> bool:
+    if value.WhichOneof("value") != "immediateValue" or value.immediateValue.WhichOneof("value") != "tensor":
+        return False
+    return bool(readers * value.ByteSize() < operation.ByteSize() + readers * len(operation.outputs[0].name))
+
+
+def _bindings(block: Any) -> Iterator[Any]:
+    """All arguments that refer to a value by name."""
+    for operation in block.operations:
+        for argument in operation.inputs.values():
+            yield from (binding for binding in argument.arguments if binding.WhichOneof("binding") == "name")
+
+
+def _is_constant(operation: Any) -> bool:
+    kind = str(operation.type)
+    return kind == "const" or kind.startswith("constexpr_")
+
+
+def _short_names() -> Iterator[str]:
+    """``a, b, ..., Z, a0, b0, ...``: a letter, then digits, so that no word of the language can come up."""
+    yield from string.ascii_letters
+    for number in itertools.count():
+        yield from (f"{letter}{number}" for letter in string.ascii_letters)

@@ -1,0 +1,197 @@
+"""The commands as a person calls them: what they print, what they refuse, how they exit."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from converters import Program, convert, save_program
+from mobiledistill.quantize import calibrate, freeze, prepare
+from tests.networks import Residual, settled
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command line in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "mobiledistill", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        check=False,
+    )
+
+
+def run_here(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """The command line in this process, which is quicker."""
+    from mobiledistill.cli import main
+
+    with pytest.raises(SystemExit) as stopped:
+        main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return subprocess.CompletedProcess(arguments, int(stopped.value.code or 0), captured.out, captured.err)
+
+
+def refused(result: subprocess.CompletedProcess[str], *words: str) -> None:
+    """Exit 2, nothing on standard output, one line on standard error that holds the words."""
+    assert result.returncode == 2, result.stderr
+    assert result.stdout == ""
+    lines = [line for line in result.stderr.splitlines() if line.startswith("mobiledistill:")]
+    assert len(lines) == 1, result.stderr
+    assert "Traceback" not in result.stderr
+    for word in words:
+        assert word in lines[0]
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A quantized network as .pt2, .tflite and .onnx, with inputs beside it."""
+    folder = tmp_path_factory.mktemp("student")
+    images = torch.randn(64, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    prepared = prepare({"main": settled(Residual(), images)})
+    calibrate(prepared, {"main": {"image": images}}, 99.99)
+    program = Program(freeze(prepared)["main"], {"image": images[:1]}, ("logits",))
+    save_program(program, folder / "student.pt2")
+    convert(program, folder / "student.tflite")
+    np.savez(folder / "inputs.npz", image=images.numpy())
+    return folder
+
+
+def test_verify_finds_the_reference_beside_the_file(student: Path) -> None:
+    result = run("verify", student / "student.tflite", "--inputs", student / "inputs.npz", "--json")
+    assert result.returncode == 0, result.stderr
+    parity = json.loads(result.stdout)
+    assert parity["integers_equal"] is True
+    assert parity["n"] == 64
+    assert parity["sqnr_db"] > 28
+
+
+def test_verify_refuses_a_file_of_another_student(student: Path, tmp_path: Path) -> None:
+    other = tmp_path / "student.pt2"
+    images = torch.randn(64, 1, 16, 16)
+    prepared = prepare({"main": settled(Residual(), images)})
+    calibrate(prepared, {"main": {"image": images}}, 99.99)
+    save_program(Program(freeze(prepared)["main"], {"image": images[:1]}, ("logits",)), other)
+    refused(run("verify", student / "student.tflite", "--reference", other), "First departing layer: stem.0")
+
+
+def test_convert_writes_and_proves(student: Path, tmp_path: Path) -> None:
+    result = run("convert", student / "student.pt2", "--formats", "onnx", "--to", tmp_path, "--json")
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "student.onnx").stat().st_size == json.loads(result.stdout)["onnx"]["size_bytes"]
+
+
+def test_profile_measures(student: Path) -> None:
+    result = run("profile", student / "student.tflite", "--json")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["main"]["p50_ms"] > 0
+
+
+@pytest.mark.parametrize("command", ["convert", "verify", "profile"])
+@pytest.mark.parametrize("suffix", [".tflite", ".onnx"])
+def test_random_bytes_are_refused_in_one_line(student: Path, tmp_path: Path, command: str, suffix: str) -> None:
+    garbage = tmp_path / f"garbage{suffix}"
+    garbage.write_bytes(np.random.default_rng(0).bytes(4096))
+    more = ["--reference", str(student / "student.pt2")] if command == "verify" else []
+    refused(run(command, garbage, *more), garbage.name)
+
+
+@pytest.mark.parametrize("command", ["convert", "verify", "profile"])
+def test_a_missing_file_is_refused(student: Path, tmp_path: Path, command: str) -> None:
+    suffix = ".pt2" if command == "convert" else ".tflite"
+    more = ["--reference", str(student / "student.pt2")] if command == "verify" else []
+    refused(run(command, tmp_path / f"none{suffix}", *more), "does not exist")
+
+
+def test_a_program_that_hides_a_pickle_is_refused_and_not_run(student: Path, tmp_path: Path) -> None:
+    import zipfile
+
+    hostile, witness = tmp_path / "hostile.pt2", tmp_path / "it-ran"
+    with zipfile.ZipFile(student / "student.pt2") as source, zipfile.ZipFile(hostile, "w") as target:
+        for entry in source.infolist():
+            content = source.read(entry)
+            if entry.filename.endswith("model_weights_config.json"):
+                content = content.replace(b'"use_pickle": false', b'"use_pickle": true', 1)
+            if entry.filename.endswith("weights/weight_0"):
+                content = f"cposix\nsystem\n(S'touch {witness}'\ntR.".encode()
+            target.writestr(entry, content)
+    refused(run("convert", hostile, "--formats", "onnx", "--to", tmp_path), "pickled payloads")
+    assert not witness.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--size", "-3"], "is not above 0"),
+        (["--size", "banana"], "is not a size"),
+        (["--latency", "0"], "is not above 0"),
+        ([], "No limit was given"),
+        (["--size", "60kB", "--formats", "gguf"], "tflite,coreml,onnx"),
+        (["--size", "60kB", "--data", "/no/such/folder"], "/no/such/folder"),
+        (["--size", "60kB", "--split", "weekday"], "official, speaker"),
+    ],
+)
+def test_the_demo_refuses_bad_options(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], words: str, tmp_path: Path
+) -> None:
+    refused(run_here(capsys, "demo", "speech", "--workdir", tmp_path, *arguments), words)
+
+
+def test_a_work_folder_that_cannot_be_written_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    refused(
+        run_here(capsys, "demo", "speech", "--size", "60kB", "--workdir", tmp_path / "file" / "run"),
+        "cannot be written",
+    )
+
+
+JOB = """
+import torch
+from tests.networks import Residual, Stripes
+
+def task():
+    return Stripes()
+
+def teacher():
+    network = Residual(classes={classes})
+    {change}
+    return network
+"""
+
+
+@pytest.mark.parametrize(
+    ("classes", "change", "words"),
+    [
+        (5, "pass", "outputs have the shapes [(1, 5)]"),
+        (4, "network.head.weight.data[0, 0] = float('nan')", "'head.weight' holds NaN"),
+    ],
+)
+def test_compress_refuses_a_teacher_that_does_not_fit(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, classes: int, change: str, words: str
+) -> None:
+    job = tmp_path / "job.py"
+    job.write_text(JOB.format(classes=classes, change=change))
+    refused(run_here(capsys, "compress", job, "--size", "30kB", "--workdir", tmp_path / "run"), words)
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["demo"], ["demo", "speech"], ["compress"], ["convert"], ["verify"], ["profile"], ["report"]]
+)
+def test_help_shows_what_to_type(capsys: pytest.CaptureFixture[str], command: list[str]) -> None:
+    result = run_here(capsys, *command, "--help")
+    assert result.returncode == 0
+    assert "Usage" in result.stdout
+    assert not command or command == ["demo"] or "Example: mobiledistill" in result.stdout
+
+
+def test_the_report_of_no_run_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    refused(run_here(capsys, "report", tmp_path), "no result.json")
