@@ -22,6 +22,14 @@ __all__ = ["Grid", "IntegerLayer", "integer_differences", "module_integers", "ou
 _SCALE_TOLERANCE = 2.0**-10  # formats may store scales in float16
 _BIAS_TOLERANCE = 0.5 + 1e-3  # in steps of the accumulator, whose own rounding is half a step
 
+_ACTIVATIONS = (
+    torch.ops.aten.relu.default,
+    torch.ops.aten.relu_.default,
+    torch.ops.aten.relu6.default,
+    torch.ops.aten.hardtanh.default,
+    torch.ops.aten.clamp.default,
+)
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -183,6 +191,6 @@ def _output_grid(node: fx.Node) -> Grid | None:
     for user in node.users:
         if user.target is torch.ops.quantized_decomposed.quantize_per_tensor.default:
             return Grid(float(user.args[1]), int(user.args[2]))  # type: ignore[arg-type]  # numbers by the schema
-        if user.target in (torch.ops.aten.relu.default, torch.ops.aten.relu_.default, torch.ops.aten.hardtanh.default):
+        if user.target in _ACTIVATIONS:
             return _output_grid(user)
     return None

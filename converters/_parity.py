@@ -205,10 +205,17 @@ def _run_module(program: Program, inputs: Arrays, *, rounded: bool = True) -> di
 
 
 def _without_activation_grids(program: Program) -> torch.nn.Module:
+    """The module without the rounding of activations; they saturate as before, since it was trained that way."""
     traced = torch.export.export(program.module, tuple(program.inputs.values())).module(check_guards=False)
     for node in list(traced.graph.nodes):
-        if node.target is torch.ops.quantized_decomposed.dequantize_per_tensor.default:
-            node.replace_all_uses_with(node.all_input_nodes[0].all_input_nodes[0])
+        if node.target is not torch.ops.quantized_decomposed.dequantize_per_tensor.default:
+            continue
+        source = node.all_input_nodes[0].all_input_nodes[0]
+        _, scale, zero_point, low, high, _ = node.args
+        with traced.graph.inserting_before(node):
+            ends = ((low - zero_point) * scale, (high - zero_point) * scale)
+            clamped = traced.graph.call_function(torch.clamp, (source, *ends))
+        node.replace_all_uses_with(clamped)
     traced.graph.eliminate_dead_code()
     traced.recompile()
     return traced

@@ -21,7 +21,7 @@ from mobiledistill._progress import Event, Progress
 from mobiledistill._schedule import Schedule
 from mobiledistill._student import Family, as_tuple, check_module, predictor, signature_modules
 from mobiledistill._task import Arrays, Batch, Score, Split, Task
-from mobiledistill._workdir import Workdir, fingerprint
+from mobiledistill._workdir import Workdir, data_fingerprint, fingerprint
 from mobiledistill.devices import Device, LatencyPerUse, Measurement, latency_per_use
 from mobiledistill.devices import open as open_device
 from mobiledistill.distill import Loss, SoftTargets, Step
@@ -85,6 +85,7 @@ class Job:
         teacher_id = fingerprint(teacher)
         call = {
             "task": task.name,
+            "data": data_fingerprint(task),
             "teacher": teacher_id,
             "student": fingerprint(student) if isinstance(student, nn.Module) else repr(student and "family"),
             "budget": repr(budget),

@@ -13,7 +13,7 @@ from mobiledistill._progress import Event, Progress
 from mobiledistill._schedule import Recipe
 from mobiledistill._student import as_tuple, predictor, signature_modules
 from mobiledistill._task import Batch, Task
-from mobiledistill._workdir import make_folder
+from mobiledistill._workdir import data_fingerprint, fingerprint, make_folder
 from mobiledistill.train import EpochLog, fit
 
 __all__ = ["train_model"]
@@ -52,8 +52,8 @@ def train_model(
 
     folder = Path(workdir)
     make_folder(folder)
-    shapes = {name: tuple(value.shape) for name, value in module.state_dict().items()}
-    call = hashlib.sha256(f"{shapes}{recipe}{task.name}{seed}".encode()).hexdigest()[:12]
+    first = fingerprint(module)
+    call = hashlib.sha256(f"{first}{recipe}{data_fingerprint(task)}{seed}".encode()).hexdigest()[:12]
     weights = folder / f"weights-{call}.safetensors"
     if weights.exists():
         try:

@@ -10,11 +10,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from converters import InputError
+from mobiledistill._task import Task
 
-__all__ = ["Workdir", "fingerprint", "write_text"]
+__all__ = ["Workdir", "data_fingerprint", "fingerprint", "write_text"]
 
 
 class Workdir:
@@ -97,6 +99,15 @@ def fingerprint(module: nn.Module) -> str:
     for name, value in sorted(module.state_dict().items()):
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def data_fingerprint(task: Task) -> str:
+    """A digest of a task's calibration inputs: other data, or other features, are another call."""
+    digest = hashlib.sha256(task.name.encode())
+    for name in task.signatures:
+        for key, value in task.calibration_inputs(name).items():
+            digest.update(key.encode() + np.ascontiguousarray(value).tobytes())
     return digest.hexdigest()[:16]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import cast
 
 import torch
-import torch.ao.quantization.fx._decomposed  # noqa: F401  (registers the quantized_decomposed operators)
+import torch.ao.quantization.fx._decomposed
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -41,13 +41,6 @@ def _damped(scale: Tensor, elements: int) -> Tensor:
     factor = (elements * _Q_MAX) ** -0.5
     slow: Tensor = scale * factor
     return (scale - slow).detach() + slow
-
-
-def _on_float16(scale: Tensor) -> Tensor:
-    """The nearest scale that float16 holds exactly, so that formats which store float16 keep the same grid."""
-    rounded = scale.to(torch.float16).to(torch.float32)
-    close = (rounded - scale).abs() <= scale * 2**-10
-    return torch.where(close, rounded, scale)
 
 
 class ActivationQuantizer(nn.Module):
@@ -92,7 +85,7 @@ class ActivationQuantizer(nn.Module):
 
     def freeze(self) -> None:
         """Fixes the grid for good."""
-        self.scale_value = float(_on_float16(self.scale.detach().abs()))
+        self.scale_value = float(self.scale.detach().abs())
         self.zero_point_value = int(self.zero_point)
         del self.scale, self.zero_point
         self.frozen = True
@@ -128,16 +121,18 @@ class QuantizedLayer(nn.Module):
         scale = _per_channel(_damped(self.weight_scale, self.weight[0].numel()), self.weight)
         return torch.clamp(_round(self.weight / scale), -_Q_MAX, _Q_MAX) * scale
 
-    def freeze(self) -> None:
-        """Moves the weight onto its grid and fixes it there."""
+    def freeze(self, input_scale: float) -> None:
+        """Moves weight and bias onto their grids and fixes them there."""
         with torch.no_grad():
-            scale = _on_float16(self.weight_scale.abs().clamp_min(1e-7))
+            scale = self.weight_scale.abs().clamp_min(1e-7)
             broadcast = _per_channel(scale, self.weight)
             integers = torch.clamp(torch.round(self.weight / broadcast), -_Q_MAX, _Q_MAX)
-            weight, bias = (integers * broadcast).detach(), self.bias.detach().clone()
+            weight = integers * broadcast
+            accumulator_step = scale.double() * input_scale
+            bias = (torch.round(self.bias.double() / accumulator_step) * accumulator_step).float()
         del self.weight, self.weight_scale, self.bias
         self.register_buffer("weight", weight)
-        self.register_buffer("weight_scale", scale.detach())
+        self.register_buffer("weight_scale", scale)
         self.register_buffer("bias", bias)
         self.frozen = True
 

@@ -71,12 +71,33 @@ def calibrate(prepared: nn.ModuleDict, inputs: Mapping[str, Mapping[str, Tensor]
 
 
 def freeze(prepared: nn.ModuleDict) -> nn.ModuleDict:
-    """A copy whose integers are final and whose forward pass emits ``quantized_decomposed`` operators."""
+    """A copy whose integers are final and whose forward pass emits ``quantized_decomposed`` operators.
+
+    Biases move to whole steps of the accumulator (input scale times weight scale), where integer kernels keep them:
+    what is left between the module and a runtime is then the rounding of exact ties.
+    """
     frozen = copy.deepcopy(prepared).eval()
-    for part in frozen.modules():
-        if isinstance(part, ActivationQuantizer | QuantizedLayer):
-            part.freeze()
+    for quantizer in {m for m in frozen.modules() if isinstance(m, ActivationQuantizer)}:
+        quantizer.freeze()
+    scales = _input_scales(frozen)
+    for layer in {m for m in frozen.modules() if isinstance(m, QuantizedLayer)}:
+        layer.freeze(scales[layer])
     return frozen
+
+
+def _input_scales(frozen: nn.ModuleDict) -> dict[nn.Module, float]:
+    """The scale of the grid that each layer reads; a layer of several signatures reads the first one's."""
+    scales: dict[nn.Module, float] = {}
+    for traced in frozen.values():
+        modules = dict(traced.named_modules())
+        for node in traced.graph.nodes:
+            layer = modules.get(str(node.target)) if node.op == "call_module" else None
+            if isinstance(layer, QuantizedLayer):
+                source = node.all_input_nodes[0]
+                while not isinstance(modules.get(str(source.target)), ActivationQuantizer):
+                    source = source.all_input_nodes[0]
+                scales.setdefault(layer, modules[str(source.target)].scale_value)
+    return scales
 
 
 def _trace(module: nn.Module) -> fx.GraphModule:

@@ -84,7 +84,7 @@ def _draw_strip(root: Element, strip: Strip, axis: Scale, top: float) -> None:
 
 def _draw_limit(root: Element, limit_ms: float, axis: Scale, top: float, base: float) -> None:
     at = axis(limit_ms)
-    text = f"limit {numbers.milliseconds(limit_ms)}"
+    text = f"limit {numbers.short(limit_ms)}{numbers.THIN}ms"
     left = at + 8 + CHARACTER * len(text) > axis.end
     draw(root, "line", "limit", x1=at, x2=at, y1=top + _HEADING, y2=base)
     label(root, at + (-5 if left else 5), top + _HEADING + 9, text, anchor="end" if left else "start")

@@ -13,6 +13,7 @@ __all__ = [
     "factor",
     "milliseconds",
     "percent",
+    "points",
     "score",
     "short",
     "significant",
@@ -71,6 +72,11 @@ def score(value: float | None, unit: str, digits: int = 3) -> str:
     return f"{text}{THIN}{unit}" if unit else text
 
 
+def points(unit: str) -> str:
+    """The unit of a difference of scores: percents differ by points."""
+    return "points" if unit == "%" else unit
+
+
 def percent(share: float | None) -> str:
     """``0.9743`` -> ``97.4 %``; from 10 times on, whole percents."""
     if share is None or math.isnan(share):
@@ -94,10 +100,10 @@ def duration(seconds: float) -> str:
 
 
 def amount(name: str, value: float | None, unit: str, digits: int = 3) -> str:
-    """A value in the unit that the limit's name ends in; ``unit`` is the metric's, for all other names."""
+    """A value in the unit that the limit's name ends in; all other limits are on differences of scores, in ``unit``."""
     if name.endswith("_bytes"):
         return size(value, digits)
-    return milliseconds(value, digits) if name.endswith("_ms") else score(value, unit, digits)
+    return milliseconds(value, digits) if name.endswith("_ms") else score(value, points(unit), digits)
 
 
 def beside_limit(name: str, measured: float | None, limit: float, unit: str) -> tuple[str, str]:

@@ -6,17 +6,26 @@ Keys that older results do not have are looked up with ``get``.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mobiledistill.report import _numbers as numbers
-from mobiledistill.report._bars import LayerBars, limit_bar, share_bar
-from mobiledistill.report._latencies import Strip, latency_figure
-from mobiledistill.report._svg import Figure
+from mobiledistill.report._bars import limit_bar
+from mobiledistill.report._sections import (
+    Latencies,
+    Layers,
+    PhaseRow,
+    RoundRow,
+    Training,
+    groups_of,
+    latencies_of,
+    layers_of,
+    phase_row,
+    round_row,
+    training_of,
+)
 from mobiledistill.report._tables import Table, conditions_table, files_table, format_name, limit_name, teacher_table
-from mobiledistill.report._training import Epoch, loss_figure, score_figure
 
 __all__ = ["Page", "page_of"]
 
@@ -40,61 +49,6 @@ class LimitRow:
 
 
 @dataclass(frozen=True)
-class LayerRow:
-    """One layer's weights before and after."""
-
-    name: str
-    before: str
-    after: str
-    kept: str
-    bar: str
-
-
-@dataclass(frozen=True)
-class Layers:
-    """All layers, and how their bars are to be read."""
-
-    rows: Sequence[LayerRow]
-    before: str
-    after: str
-    kept: str
-    from_family: bool
-    log: bool
-    bits: int
-
-
-@dataclass(frozen=True)
-class RoundRow:
-    """One round of the search."""
-
-    number: int
-    plan: str
-    trained: bool
-    measured: Sequence[str]
-    used: str
-    chosen: bool
-
-
-@dataclass(frozen=True)
-class PhaseRow:
-    """One phase's wall time."""
-
-    name: str
-    time: str
-    share: str
-    bar: str
-
-
-@dataclass(frozen=True)
-class Training:
-    """The figures of how the student learned."""
-
-    score: Figure
-    loss: Figure
-    metric: str
-
-
-@dataclass(frozen=True)
 class Page:
     """Everything on the page, in its order."""
 
@@ -112,8 +66,7 @@ class Page:
     paths: Sequence[tuple[str, str]]
     layers: Layers
     groups: Sequence[tuple[str, str]]
-    latencies: Figure | None
-    has_samples: bool
+    latencies: Latencies | None
     training: Training | None
     rounds: Sequence[RoundRow]
     phases: Sequence[PhaseRow]
@@ -149,13 +102,12 @@ def page_of(data: Data) -> Page:
         teacher=teacher_table(data),
         files=files_table(data),
         paths=[(format_name(format), str(file["path"])) for format, file in data["artifacts"].items()],
-        layers=_layers(data),
-        groups=_groups(data["plan"]),
-        latencies=_latencies(data),
-        has_samples=any(strip.samples_ms for strip in _strips(data)),
-        training=_training(data),
-        rounds=[_round_row(data, number, entry) for number, entry in enumerate(data["rounds"], start=1)],
-        phases=[_phase_row(name, value, sum(seconds.values())) for name, value in seconds.items()],
+        layers=layers_of(data),
+        groups=groups_of(data["plan"]),
+        latencies=latencies_of(data),
+        training=training_of(data),
+        rounds=[round_row(data, number, entry) for number, entry in enumerate(data["rounds"], start=1)],
+        phases=[phase_row(name, value, seconds.values()) for name, value in seconds.items()],
         total_time=numbers.duration(sum(seconds.values())),
         unmeasured=_unmeasured(data),
         notes=[str(note) for note in data.get("notes", ())],
@@ -180,7 +132,7 @@ def _headline(data: Data) -> str:
     reached += [numbers.milliseconds(max(latencies))] if latencies else []
     metric = score["metric"]
     text = f"{metric[:1].upper()}{metric[1:]} {numbers.score(score['value'], score['unit'])}"
-    text += f" (teacher {numbers.score(data['teacher']['score']['value'], score['unit'])})"
+    text += f" (teacher\u00a0{numbers.score(data['teacher']['score']['value'], score['unit'])})"
     return f"{text} in {'at most ' if len(files) > 1 else ''}{', '.join(reached)}" if reached else text
 
 
@@ -190,14 +142,15 @@ def _lede(data: Data) -> list[str]:
     for check in data["limits"]:
         if check["status"] == "missed":
             measured, limit = numbers.beside_limit(check["name"], check["measured"], check["limit"], unit)
-            lines.append(f"{_subject(data, check)} is {measured}, and the limit is {limit}.")
+            remark = _remark(check, _interval(data, check))
+            lines.append(f"{_subject(data, check)} is {measured}, the limit {limit}{'; ' if remark else ''}{remark}.")
     if gain := _gain(data):
         lines.append(gain)
     binding = data.get("binding")
     if binding is not None and binding["measured"] is not None and _status(data) != "missed":
         used = numbers.percent(binding["measured"] / binding["limit"])
         lines.append(f"{_subject(data, binding)} is the tightest limit, used to {used}.")
-    lines.append(f"The search ended because {data['ending']}.")
+    lines.append(f"The search ended because {data['ending']}.".replace(" %", f"{numbers.THIN}%"))
     return lines
 
 
@@ -259,7 +212,7 @@ def _remark(check: Data, interval: tuple[float, float] | None) -> str:
     if check["status"] != "missed" or check["measured"] > check["limit"]:
         return ""
     if interval is not None and interval[1] > check["limit"]:
-        return f"its 95 % interval ends at {numbers.milliseconds(interval[1])}, above the limit"
+        return f"its 95{numbers.THIN}% interval ends at {numbers.milliseconds(interval[1])}, above the limit"
     return "the measurement does not prove it"
 
 
@@ -274,13 +227,13 @@ def _latency(data: Data, format: str) -> float | None:
 
 
 def _unmeasured(data: Data) -> list[str]:
-    where = _device_name(data)
-    lines = [
-        f"{_subject(data, check)} cannot be measured on {where}; its limit of"
-        f" {numbers.beside_limit(check['name'], None, check['limit'], data['score']['unit'])[1]} is neither met nor missed."
-        for check in data["limits"]
-        if check["status"] == "unmeasured"
-    ]
+    where, unit = _device_name(data), data["score"]["unit"]
+    lines = []
+    for check in data["limits"]:
+        if check["status"] == "unmeasured":
+            _, limit = numbers.beside_limit(check["name"], None, check["limit"], unit)
+            text = f"{_subject(data, check)} cannot be measured on {where};"
+            lines.append(f"{text} its limit of {limit} is neither met nor missed.")
     limited = {(check["format"], check["name"]) for check in data["limits"]}
     for format, file in data["artifacts"].items():
         if file["latency_ms"] is None and (format, "latency_ms") not in limited:
@@ -293,149 +246,4 @@ def _unmeasured(data: Data) -> list[str]:
 def _device_name(data: Data) -> str:
     latencies = [file["latency_ms"] or {} for file in data["artifacts"].values()]
     names = dict.fromkeys(latency["device"]["name"] for latency in latencies if latency.get("device"))
-    return ", ".join(names) or "the device of this run"
-
-
-# ----------------------------------------------------------------------------------------------------- layers
-
-
-def _layers(data: Data) -> Layers:
-    plan = data["plan"]
-    layers = [(str(name), int(before), int(after)) for name, before, after in data["layers"]]
-    from_family = plan.get("width") is not None
-    bars = LayerBars([value for _, before, after in layers for value in (before, after)])
-    total = sum(before for _, before, _ in layers), sum(after for _, _, after in layers)
-    rows = [
-        LayerRow(
-            name=name,
-            before=numbers.count(before),
-            after=numbers.count(after) if after else "removed",
-            kept=numbers.percent(after / before) if before else "",
-            bar=bars.draw(
-                None if from_family else before,
-                after,
-                f"{name}: {numbers.count(after)} weights" + ("" if from_family else f" of {numbers.count(before)}"),
-            ),
-        )
-        for name, before, after in layers
-    ]
-    return Layers(
-        rows=rows,
-        before=numbers.count(total[0]),
-        after=numbers.count(total[1]),
-        kept=numbers.percent(total[1] / total[0]) if total[0] else "",
-        from_family=from_family,
-        log=bars.log,
-        bits=plan["bits"],
-    )
-
-
-def _groups(plan: Data) -> list[tuple[str, str]]:
-    original = plan["original_channels"]
-    return [(name, f"{kept} of {original[name]}") for name, kept in plan["channels"].items()]
-
-
-# -------------------------------------------------------------------------------------------------- latencies
-
-
-def _latencies(data: Data) -> Figure | None:
-    strips = _strips(data)
-    return latency_figure(strips) if strips else None
-
-
-def _strips(data: Data) -> list[Strip]:
-    teacher = data["teacher"]
-    found = [_strip("Teacher, 32-bit floats", teacher["latency_ms"], None, is_teacher=True)]
-    stored = teacher["quantized"]["latency_ms"]
-    if stored != teacher["latency_ms"]:
-        found.append(_strip("Teacher, stored as the student is", stored, None, is_teacher=True))
-    for format, file in data["artifacts"].items():
-        found.append(_strip(f"Student, {format_name(format)}", file["latency_ms"], _strip_limit(data, format)))
-    return [strip for strip in found if strip is not None]
-
-
-def _strip(name: str, latency: Data | None, limit: float | None, *, is_teacher: bool = False) -> Strip | None:
-    if latency is None:
-        return None
-    samples = tuple(float(value) for value in itertools.chain.from_iterable(latency.get("samples") or ()))
-    low, high = latency["ci95"]
-    return Strip(name, is_teacher, samples, latency["p50"], latency["p90"], (low, high), limit)
-
-
-def _strip_limit(data: Data, format: str) -> float | None:
-    """The limit, unless it is on the sum of several signatures, of which these samples are only one."""
-    latency = data["artifacts"][format]["latency_ms"]
-    for check in data["limits"]:
-        if check["format"] == format and check["name"] == "latency_ms" and check["measured"] is not None:
-            limit: float = check["limit"]
-            one_signature = latency["ci95"][0] <= check["measured"] <= latency["ci95"][1]
-            return limit if one_signature else None
-    return None
-
-
-# --------------------------------------------------------------------------------------------------- training
-
-
-def _training(data: Data) -> Training | None:
-    epochs = [
-        Epoch(str(phase), float(loss), None if score is None else float(score))
-        for phase, _, loss, score in data["history"]
-    ]
-    if not epochs:
-        return None
-    metric, unit = data["score"]["metric"], data["score"]["unit"]
-    teacher = data["teacher"].get("validation_score")
-    line = None if teacher is None else float(teacher["value"])
-    return Training(score_figure(epochs, line, metric, unit), loss_figure(epochs), metric)
-
-
-# --------------------------------------------------------------------------------------------- search and time
-
-
-def _round_row(data: Data, number: int, entry: Data) -> RoundRow:
-    limits = {(check["format"], check["name"]): check for check in data["limits"]}
-    measured = {
-        (format, name): value
-        for target, value in (entry.get("measured") or {}).items()
-        for format, _, name in [target.partition("/")]
-        if value is not None
-    }
-    measured |= {(check["format"], check["name"]): check["measured"] for check in entry.get("missed") or ()}
-    unit, metric = data["score"]["unit"], data["score"]["metric"]
-    used = [value / limits[target]["limit"] for target, value in measured.items() if target in limits]
-    lines = [
-        f"{format_name(format) if format else 'worst file'}, {limit_name(name, metric).lower()}"
-        f" {numbers.amount(name, value, unit)}"
-        for (format, name), value in measured.items()
-    ]
-    return RoundRow(
-        number=number,
-        plan=_plan_text(data["plan"], entry),
-        trained=bool(entry.get("trained")),
-        measured=lines,
-        used=numbers.percent(max(used)) if used else "",
-        chosen=_is_chosen(data["plan"], entry) and not entry.get("missed"),
-    )
-
-
-def _plan_text(plan: Data, entry: Data) -> str:
-    if entry.get("width") is not None:
-        depth = entry.get("depth")
-        return f"width {entry['width']}" + ("" if depth is None else f", depth {depth}")
-    channels, original = entry.get("plan") or {}, plan["original_channels"]
-    if not channels:
-        return "as it is"
-    return f"{numbers.count(sum(channels.values()))} of {numbers.count(sum(original.values()))} channels"
-
-
-def _is_chosen(plan: Data, entry: Data) -> bool:
-    if plan.get("width") is not None:
-        return bool(entry.get("width") == plan["width"] and entry.get("depth", plan["depth"]) == plan["depth"])
-    return bool(entry.get("plan") == plan["channels"])
-
-
-def _phase_row(name: str, seconds: float, total: float) -> PhaseRow:
-    share = seconds / total if total else 0.0
-    return PhaseRow(
-        name, numbers.duration(seconds), numbers.percent(share), share_bar(share, f"{name}: {numbers.percent(share)}")
-    )
+    return ", ".join("this host" if name == "host" else name for name in names) or "the device of this run"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -59,7 +60,7 @@ def teacher_table(data: Data) -> Table:
     weights = sum(after for _, _, after in data["layers"]) or None
     rows = [
         Row(
-            _capital(reached["metric"]),
+            f"{_capital(reached['metric'])}{_samples_of([teacher, data], 'score')}",
             [
                 numbers.score(teacher["score"]["value"], unit),
                 "",
@@ -90,8 +91,8 @@ def teacher_table(data: Data) -> Table:
             )
         )
     columns = [
-        "Teacher, 32-bit floats",
-        "Teacher, stored as the student is",
+        "Teacher, 32-bit",
+        f"Teacher, {data['plan']['bits']}-bit",
         f"Student, {format_name(format)}",
         "Change",
     ]
@@ -119,12 +120,12 @@ def files_table(data: Data) -> Table:
                 [_bytes(file["download_bytes"]) for file in files],
             ),
             Row(
-                f"{_capital(data['score']['metric'])}, test",
+                f"{_capital(data['score']['metric'])}, test{_samples_of(files, 'score')}",
                 [numbers.score(file["score"]["value"], unit) for file in files],
                 [_score_range(file["score"], unit) for file in files],
             ),
             Row(
-                f"{_capital(data['score']['metric'])}, validation",
+                f"{_capital(data['score']['metric'])}, validation{_samples_of(files, 'validation_score')}",
                 [numbers.score(file["validation_score"]["value"], unit) for file in files],
                 [_score_range(file["validation_score"], unit) for file in files],
             ),
@@ -138,7 +139,7 @@ def files_table(data: Data) -> Table:
             Row("Measurement", [str(file["verdict"]) for file in files]),
             Row(
                 "Distance from the student",
-                [f"{numbers.significant(one['sqnr_db'])}{numbers.THIN}dB" for one in parities],
+                [_distance(one["sqnr_db"]) for one in parities],
             ),
             Row("Largest error", [_steps(one["max_steps"]) for one in parities]),
             Row("Same decision", [numbers.percent(one["agreement"]) for one in parities]),
@@ -172,8 +173,7 @@ def _capital(text: str) -> str:
 
 
 def _change(difference: float, unit: str) -> str:
-    points = "points" if unit == "%" else unit
-    text = numbers.score(difference, points)
+    text = numbers.score(difference, numbers.points(unit), digits=2 if abs(difference) < 10 else 3)
     return f"+{text}" if difference > 0 else text
 
 
@@ -185,7 +185,13 @@ def _times(before: float | None, after: float | None, less: str, more: str) -> s
 
 def _score_range(score: Data, unit: str) -> str:
     low, high = score["ci95"]
-    return f"{numbers.score(low, '')} to {numbers.score(high, unit)}, n = {numbers.count(score['n'])}"
+    return f"{numbers.score(low, '')} to {numbers.score(high, unit)}"
+
+
+def _samples_of(scored: Sequence[Data], key: str) -> str:
+    """``, 300 samples``; where the scores stand on unequal numbers, all of them."""
+    found = dict.fromkeys(numbers.count(one[key]["n"]) for one in scored)
+    return f" ({' or '.join(found)} samples)" if found else ""
 
 
 def _bytes(value: float) -> str:
@@ -205,6 +211,10 @@ def _latency_range(latency: Data | None) -> str:
         return ""
     low, high = latency["ci95"]
     return f"{numbers.significant(low)} to {numbers.milliseconds(high)}"
+
+
+def _distance(sqnr_db: float) -> str:
+    return "none" if sqnr_db == math.inf else f"{numbers.significant(sqnr_db)}{numbers.THIN}dB"
 
 
 def _steps(steps: float | None) -> str:

@@ -38,7 +38,7 @@ def test_int8_stays_close_to_the_float_module(images: Tensor) -> None:
 def test_freezing_keeps_what_the_trainable_copy_computes(images: Tensor) -> None:
     prepared = _quantized(settled(Residual(), images), images).eval()
     before, after = prepared["main"](images), freeze(prepared)["main"](images)
-    assert _sqnr_db(before, after) > 30  # scales move to float16 when they are frozen, by 2^-11 at most
+    assert _sqnr_db(before, after) > 40  # biases move by half a step of the accumulator at most
 
 
 def test_the_given_module_is_not_touched(images: Tensor) -> None:

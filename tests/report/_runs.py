@@ -12,8 +12,18 @@ import numpy as np
 from torch import nn
 
 from converters import Format, Parity
-from mobiledistill import Artifact, Budget, CompressionResult, Ending, LimitCheck, Measurement, Metric, Plan, Score
-from mobiledistill import TeacherFacts
+from mobiledistill import (
+    Artifact,
+    Budget,
+    CompressionResult,
+    Ending,
+    LimitCheck,
+    Measurement,
+    Metric,
+    Plan,
+    Score,
+    TeacherFacts,
+)
 from mobiledistill.devices import Backend, DeviceInfo, Reference, RuntimeInfo, Telemetry
 
 __all__ = ["digits", "family", "measurement", "one_format", "unmeasured", "unreachable"]
