@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import warnings
 import zipfile
 from pathlib import Path
@@ -22,13 +21,13 @@ _LARGEST_JSON = 256_000_000
 
 def save_program(program: Program, path: Path) -> Path:
     """Writes one signature as a .pt2 that ``load_program`` (and ``torch.export.load``) reads back."""
-    import torch.ao.quantization.fx._decomposed  # noqa: F401  (registers operators that the program may hold)
+    import torch.ao.quantization.fx._decomposed
 
     aside = path.with_name(f".{path.stem}.partial.pt2")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.export.save(export_program(program), aside)
-    os.replace(aside, path)
+    aside.replace(path)
     return path
 
 
@@ -42,7 +41,7 @@ def load_program(path: Path) -> Program:
         InputError: there is no such file, or it is no .pt2.
         ModelFileError: the archive is damaged, or unsafe to open.
     """
-    import torch.ao.quantization.fx._decomposed  # noqa: F401  (registers operators that the program may hold)
+    import torch.ao.quantization.fx._decomposed
 
     if path.suffix != ".pt2":
         raise InputError(

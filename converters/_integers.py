@@ -65,7 +65,7 @@ class IntegerLayer:
 
 def module_integers(program: Program) -> list[IntegerLayer]:
     """The integers that a module holds, in execution order; empty for a float module."""
-    import torch.ao.quantization.fx._decomposed  # noqa: F401  (registers the operators that are looked for)
+    import torch.ao.quantization.fx._decomposed
 
     exported = export_program(program)
     constants = _constants(exported)
@@ -158,10 +158,15 @@ def _constants(exported: torch.export.ExportedProgram) -> dict[str, tuple[str, t
     """Placeholder name -> (path in the module, value), for parameters and buffers."""
     values = {**exported.state_dict, **exported.constants}
     return {
-        spec.arg.name: (str(spec.target).removeprefix("module.").removeprefix("program.module."), values[spec.target].detach())
+        spec.arg.name: (_path(str(spec.target)), values[spec.target].detach())
         for spec in exported.graph_signature.input_specs
         if spec.target is not None and isinstance(values.get(spec.target), torch.Tensor)
     }
+
+
+def _path(target: str) -> str:
+    """A parameter's path in the user's module, without the wrappers that exporting puts around it."""
+    return target.removeprefix("module.").removeprefix("program.module.")
 
 
 def _weight(

@@ -23,6 +23,7 @@ _INTEGER_DB = 28.0
 _ONE_STEP_SHARE = 0.99
 _MARGIN_STEPS = 4.0
 _FLIPPED_SHARE = 0.01
+_TIED_SHARE = 0.1  # averages often fall exactly between two integers, and the order of a float sum decides
 
 Arrays = Mapping[str, NDArray[np.generic]]
 
@@ -54,7 +55,8 @@ def verify(
     A float32 file must come within 80 dB, a float16 one within 45 dB. A quantized file must hold the module's own
     integers and stay within one output step on 99 % of the values, 28 dB from the module and no further from it than
     rounding itself is; decisions may differ only where the module was undecided (a margin under 4 steps), in at most
-    1 % of the samples. An ONNX file run without optimisations must equal the module.
+    1 % of the samples. An ONNX file run without optimisations must equal the module, but for averages that fall exactly
+    between two integers.
 
     Args:
         path: a .tflite, .onnx or .mlpackage.
@@ -169,8 +171,12 @@ def _judge_quantized(
     if format_of(path) == "onnx":
         exact = load(path, optimized=False).run(inputs, program.name)
         for name, step in steps.items():
-            if step and float(np.abs(_float(exact[name]) - _float(reference[name])).max()) > 1e-3 * step:
-                raise ParityError(f"{path.name} run without optimisations does not equal its module.{where}")
+            errors = np.abs(_float(exact[name]) - _float(reference[name])) / (step or np.inf)
+            if errors.max() > 1.0 + 1e-3 or np.mean(errors > 1e-3) > _TIED_SHARE:
+                raise ParityError(
+                    f"{path.name} run without optimisations equals its module on only"
+                    f" {100 * float(np.mean(errors <= 1e-3)):.1f} % of {name!r}.{where}"
+                )
 
 
 def _judge_decisions(
@@ -230,7 +236,8 @@ def _sqnr_db(reference: NDArray[np.float64], answers: NDArray[np.float64]) -> fl
 
 
 def _decisions(values: NDArray[np.generic]) -> NDArray[np.intp]:
-    return np.argmax(_float(values).reshape(len(values), -1), axis=-1)
+    decisions: NDArray[np.intp] = np.argmax(_float(values).reshape(len(values), -1), axis=-1)
+    return decisions
 
 
 def _float(values: NDArray[np.generic]) -> NDArray[np.float64]:

@@ -79,6 +79,18 @@ class Budget:
         given = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
         return f"Budget({', '.join(f'{name}={value!r}' for name, value in given.items())})"
 
+    def __str__(self) -> str:
+        """For people: ``60 kB, 0.3 ms``."""
+        at = "" if self.latency_percentile == 50 else f" at p{self.latency_percentile:g}"
+        said = [
+            _said(self.size_bytes, 1000, "kB"),
+            _said(self.latency_ms, 1, "ms" + at),
+            _said(self.peak_memory_bytes, 1e6, "MB of memory"),
+            _said(self.download_bytes, 1000, "kB to download"),
+            _said(self.max_metric_drop, 1, "points lost"),
+        ]
+        return ", ".join(part for part in said if part)
+
     @classmethod
     def parse(cls, text: str) -> Budget:
         """Reads ``"30kB,0.5ms@p90"``: sizes (B, kB, MB), latencies (us, ms, s), commas between.
@@ -129,6 +141,12 @@ class Budget:
 
 _FILE_LIMITS = ("size_bytes", "latency_ms", "peak_memory_bytes", "download_bytes")
 _LIMITS = (*_FILE_LIMITS, "max_metric_drop")
+
+
+def _said(limit: PerFormat | None, unit: float, name: str) -> str:
+    if isinstance(limit, Mapping):
+        return " and ".join(f"{value / unit:g} {name} ({format})" for format, value in limit.items())
+    return "" if limit is None else f"{limit / unit:g} {name}"
 
 
 def parse_bytes(text: str) -> int:

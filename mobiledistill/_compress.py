@@ -138,13 +138,13 @@ def _search(job: Job, source: Source, cost: CostModel, facts: TeacherFacts) -> t
         measured = _try_untrained(job, source, cost, plan, tuple(limits))
         used = max((measured[target] / limit for target, limit in limits.items()), default=0.0)
         tried[plan.to_json()] = (plan, used)
-        if used <= 1.0 and (used >= _ENOUGH or plan == source.full()):
+        if used <= 1.0 and (used >= _ENOUGH or plan.cuts_nothing):
             break
     fitting = [(plan, used) for plan, used in tried.values() if used <= 1.0]
     if not fitting:
         raise _nearest(job, source, facts)
     plan, used = max(fitting, key=lambda entry: entry[1])
-    if plan == source.full():
+    if plan.cuts_nothing:
         return plan, Ending.NOTHING_CUT
     return plan, Ending.BUDGET_USED if used >= _WELL_USED else Ending.NO_LARGER_FITS
 
@@ -169,7 +169,9 @@ def _try_untrained(
     measured = {target: known[f"{target[0]}/{target[1]}"] for target in targets}
     for target, value in measured.items():
         cost.correct(target, source.amounts(plan), value)
-    job.rounds.append({"plan": dict(plan.channels), "width": plan.width, "trained": False, "measured": known})
+    job.rounds.append(
+        {"plan": dict(plan.channels), "width": plan.width, "depth": plan.depth, "trained": False, "measured": known}
+    )
     return measured
 
 
@@ -191,15 +193,15 @@ def _train(
     """The plan's student, distilled in floats and then with its integers; frozen, by signature."""
     name = hashlib.sha256(f"{plan.to_json()}{long}{rounding}".encode()).hexdigest()[:8]
     history: History = []
-    student: nn.Module | None = None
     steps = source.steps(plan, job.schedule.cut_steps)
+    student = source.build(steps[0])
     for number, step in enumerate(steps, start=1):
         last = number == len(steps)
         recipe = long if last else job.schedule.cut
-        student = source.shrink(student, step)
+        if number > 1:
+            student = source.shrink(student, step)
         phase = "distill" if last else f"cut {number}/{len(steps)}"
         history += _fit(job, signature_modules(job.task, student), recipe, phase, f"{name}-{number}")
-    assert student is not None
     if not isinstance(job.scheme, Int8):
         return signature_modules(job.task, student.eval()), history
     prepared = rounded(job.task, student, job.scheme)
@@ -261,6 +263,7 @@ def _finish(
     if any(check.format is not None and check.used >= _WELL_USED for check in checks) and not plan.cuts_nothing:
         ending = Ending.BUDGET_USED
     result = CompressionResult(
+        task=job.task.name,
         budget=job.budget,
         metric=job.task.metric,
         teacher=facts,
@@ -281,8 +284,9 @@ def _finish(
 def _report(job: Job, result: CompressionResult) -> CompressionResult:
     from mobiledistill.report import write_report
 
-    result = replace(result, report_path=write_report(result, job.run.path / "report.html"))
+    result = replace(result, report_path=job.run.path / "report.html")
     write_text(job.run.path / "result.json", json.dumps(result.to_dict(), indent=1))
+    write_report(result, job.run.path / "report.html")
     return result
 
 
@@ -295,7 +299,7 @@ def _nearest(job: Job, source: Source, facts: TeacherFacts) -> BudgetError:
         short = replace(job.schedule.quantize, epochs=min(2, job.schedule.quantize.epochs))
         modules, history = _train(job, source, plan, job.schedule.quick, short if short.epochs else none)
         score = job.score(modules, "validation")
-        if _beats(job.task, score, trivial) or plan == source.full():
+        if _beats(job.task, score, trivial) or plan.cuts_nothing:
             break
     files = write_and_measure(job, modules)
     checks = check_limits(job, files, facts)

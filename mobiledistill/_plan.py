@@ -42,8 +42,8 @@ class Plan:
 
     @property
     def cuts_nothing(self) -> bool:
-        """Whether every channel stays."""
-        return dict(self.channels) == dict(self.original_channels)
+        """Whether every channel stays; a family's member is never the whole of anything."""
+        return self.width is None and dict(self.channels) == dict(self.original_channels)
 
     def to_json(self) -> str:
         """The plan as JSON text."""

@@ -117,6 +117,7 @@ class CompressionResult:
     """The most accurate student found whose files, measured, keep the budget.
 
     Attributes:
+        task: the task's name.
         limits: every limit on every format, with what was measured.
         artifacts: the files, by format.
         plan: what became of every group of channels.
@@ -127,6 +128,7 @@ class CompressionResult:
         layers: (layer, weights before, weights after).
     """
 
+    task: str
     budget: Budget
     metric: Metric
     teacher: TeacherFacts
@@ -164,10 +166,13 @@ class CompressionResult:
         """The result as JSON-ready data; ``null`` stands for what no device could measure."""
         return {
             "met": self.met,
+            "task": self.task,
+            "budget": str(self.budget),
             "ending": self.ending.value,
             "binding": None if self.binding is None else _check_dict(self.binding),
             "teacher": {
                 "score": _score_dict(self.teacher.score),
+                "validation_score": _score_dict(self.teacher.validation_score),
                 "size_bytes": self.teacher.size_bytes,
                 "latency_ms": _latency_dict(self.teacher.latency),
                 "parameters": self.teacher.parameters,
@@ -242,11 +247,16 @@ def _check_dict(check: LimitCheck) -> dict[str, Any]:
 def _latency_dict(latency: Measurement | None) -> dict[str, Any] | None:
     if latency is None:
         return None
+    conditions = {"device", "runtime", "backend", "threads", "reasons", "load_cold_ms", "load_warm_ms", "first_run_ms"}
+    conditions |= {"repeated_processes", "telemetry_before", "telemetry_after"}
     return {
         "p50": latency.p50_ms,
         "p90": latency.p90_ms,
         "ci95": list(latency.ci95_ms),
         "runs": sum(len(samples) for samples in latency.samples_ms),
+        "samples": [[round(sample, 6) for sample in samples] for samples in latency.samples_ms],
+        "reference": None if latency.reference is None else {"largest_drift": latency.reference.largest_drift},
+        **latency.model_dump(mode="json", include=conditions),
     }
 
 

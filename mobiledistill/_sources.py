@@ -22,14 +22,11 @@ from mobiledistill.search import Amounts, CostModel, Target, allocate, amounts
 __all__ = ["Cuts", "FamilyMembers", "Source"]
 
 _DEPTHS = (1, 2, 3)
+_WIDEST = 4096
 
 
 class Source(ABC):
     """Proposes and builds students."""
-
-    @abstractmethod
-    def full(self) -> Plan:
-        """The plan that cuts nothing; for a family, its largest member."""
 
     @abstractmethod
     def propose(self, cost: CostModel, limits: Mapping[Target, float]) -> Plan | None:
@@ -52,8 +49,8 @@ class Source(ABC):
         """The way to a plan, in at most ``count`` plans; the last is the plan itself."""
 
     @abstractmethod
-    def shrink(self, student: nn.Module | None, plan: Plan) -> nn.Module:
-        """The next step's student, cut out of the last one's; None stands for the start."""
+    def shrink(self, student: nn.Module, plan: Plan) -> nn.Module:
+        """The next step's student, cut out of the last one's."""
 
     @abstractmethod
     def layers(self, plan: Plan) -> list[tuple[str, int, int]]:
@@ -81,6 +78,7 @@ class Cuts(Source):
         self._total = {group.name: group.channels for group in self._groups}
 
     def full(self) -> Plan:
+        """The plan that cuts nothing."""
         return self._plan(self._total)
 
     def propose(self, cost: CostModel, limits: Mapping[Target, float]) -> Plan | None:
@@ -108,9 +106,7 @@ class Cuts(Source):
             )
         return [*ways, plan]
 
-    def shrink(self, student: nn.Module | None, plan: Plan) -> nn.Module:
-        if student is None:
-            return self.build(plan)
+    def shrink(self, student: nn.Module, plan: Plan) -> nn.Module:
         return cut(student, self._run, plan.channels, self._measure_importance(student))
 
     def layers(self, plan: Plan) -> list[tuple[str, int, int]]:
@@ -134,19 +130,13 @@ class FamilyMembers(Source):
         seed: of the members' first weights.
     """
 
-    def __init__(
-        self, family: Family, run: Run, quality: Callable[[nn.Module], float], seed: int, bits: int, largest: int = 64
-    ) -> None:
+    def __init__(self, family: Family, run: Run, quality: Callable[[nn.Module], float], seed: int, bits: int) -> None:
         self._family = family
         self._run = run
         self._quality = quality
         self._seed = seed
         self._bits = bits
-        self._largest = largest
         self._qualities: dict[tuple[int, int], float] = {}
-
-    def full(self) -> Plan:
-        return self._plan(self._largest, _DEPTHS[0])
 
     def propose(self, cost: CostModel, limits: Mapping[Target, float]) -> Plan | None:
         fitting = [(width, depth) for depth in _DEPTHS if (width := self._widest(depth, cost, limits))]
@@ -155,13 +145,14 @@ class FamilyMembers(Source):
         return self._plan(*max(fitting, key=self._quality_of) if len(fitting) > 1 else fitting[0])
 
     def narrow(self, level: int) -> Plan:
-        return self._plan(min(2 * level, self._largest), _DEPTHS[0])
+        return self._plan(2 * level, _DEPTHS[0])
 
     def amounts(self, plan: Plan) -> Amounts:
         return amounts(self._shapes(plan))
 
     def build(self, plan: Plan) -> nn.Module:
-        assert plan.width is not None and plan.depth is not None
+        if plan.width is None or plan.depth is None:
+            raise InputError("This plan has no width and depth, so it is none of a family; cut a model with it.")
         torch.manual_seed(self._seed)
         try:
             return self._family(plan.width, plan.depth).eval()
@@ -174,22 +165,26 @@ class FamilyMembers(Source):
     def steps(self, plan: Plan, count: int) -> list[Plan]:
         return [plan]
 
-    def shrink(self, student: nn.Module | None, plan: Plan) -> nn.Module:
-        return self.build(plan)
+    def shrink(self, student: nn.Module, plan: Plan) -> nn.Module:
+        return student  # its one step is the plan itself
 
     def layers(self, plan: Plan) -> list[tuple[str, int, int]]:
         return [(layer.name, layer.weights, layer.weights) for layer in self._shapes(plan)]
 
     def _widest(self, depth: int, cost: CostModel, limits: Mapping[Target, float]) -> int:
         """The largest width predicted to keep every limit, 0 for none."""
-        low, high = 0, self._largest
-        while low < high:
-            middle = (low + high + 1) // 2
-            network = self.amounts(self._plan(middle, depth))
-            if all(cost.predict(target, network) <= limit for target, limit in limits.items()):
-                low = middle
-            else:
-                high = middle - 1
+
+        def fits(width: int) -> bool:
+            network = self.amounts(self._plan(width, depth))
+            return all(cost.predict(target, network) <= limit for target, limit in limits.items())
+
+        high = 1
+        while high < _WIDEST and fits(high):
+            high *= 2
+        low = 0 if high == 1 else high // 2
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if fits(middle) else (low, middle)
         return low
 
     def _quality_of(self, member: tuple[int, int]) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -83,6 +82,6 @@ def train_model(
     )
     aside = weights.with_suffix(".partial")
     save_file({name: value.contiguous() for name, value in module.state_dict().items()}, aside)
-    os.replace(aside, weights)
+    aside.replace(weights)
     (folder / f"training-{call}.pt").unlink(missing_ok=True)
     return module

@@ -90,7 +90,7 @@ def write_text(path: Path, text: str) -> None:
     """Writes a whole file or none."""
     aside = path.with_name(path.name + ".partial")
     aside.write_text(text)
-    os.replace(aside, path)
+    aside.replace(path)
 
 
 def fingerprint(module: nn.Module) -> str:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+import traceback
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch._decomp import get_decompositions
 
 from converters._coreml._library import coremltools
 from converters._coreml._package import replacing
@@ -46,7 +49,7 @@ def export_coreml(
         precision: ``"float16"`` halves the float weights, lets the Neural Engine run the model, and costs about 1e-3
             of precision.
         deployment_target: the oldest system that must run it: ``"iOS16"``, ``"iOS17"`` or ``"iOS18"``. None takes the
-            oldest that has what the programs need: iOS18 for functions, iOS17 for quantized activations, else iOS16.
+            oldest that has what the programs need: iOS18 for functions, iOS17 for integers, else iOS16.
 
     Returns:
         ``path``.
@@ -58,20 +61,20 @@ def export_coreml(
     names = [program.name for program in programs]
     if not names or len(set(names)) < len(names):
         raise ConversionError(f"Signatures {names} were given: give at least one, each under a name of its own.")
+    _check_names(programs)
     path = Path(path)
     exported = [fold_weight_quantization(export_program(program)) for program in programs]
+    for traced in exported:
+        _spell_out_defaults(traced)
     target = _target(names, exported, deployment_target)
-    with replacing(path) as aside:
-        with tempfile.TemporaryDirectory() as folder:
-            packages = []
-            for index, (program, traced) in enumerate(zip(programs, exported, strict=True)):
-                package = Path(folder) / f"{index}.mlpackage"
-                _convert(program, traced, precision, target).save(str(package))
-                packages.append(package)
-            if names == ["main"]:
-                shutil.move(packages[0], aside)
-            else:
-                _join(names, packages, aside)
+    with replacing(path) as aside, tempfile.TemporaryDirectory() as folder:
+        packages = [Path(folder) / f"{index}.mlpackage" for index in range(len(names))]
+        for program, traced, package in zip(programs, exported, packages, strict=True):
+            _convert(program, traced, precision, target, package)
+        if names == ["main"]:
+            shutil.move(packages[0], aside)
+        else:
+            _join(names, packages, aside)
         slim(aside)
     return path
 
@@ -79,8 +82,11 @@ def export_coreml(
 def _target(names: list[str], exported: Iterable[torch.export.ExportedProgram], wanted: str | None) -> str:
     """The deployment target, checked against what the programs need."""
     needs = [("iOS18", f"the functions {names}", "export signature 'main' alone")] if names != ["main"] else []
-    if any(_has_quantized_activations(program) for program in exported):
-        needs.append(("iOS17", "quantized activations", "quantize weights only"))
+    kinds = {str(node.target) for program in exported for node in program.graph.nodes}
+    if any("quantized_decomposed.quantize_per" in kind for kind in kinds):
+        needs.append(("iOS17", "quantized activations", "leave them float"))
+    elif any("quantized_decomposed" in kind for kind in kinds):  # iOS16 could hold them; coremltools cannot write them
+        needs.append(("iOS17", "quantized weights as the module spells them", "leave them float"))
     if wanted is None:
         return max((target for target, _, _ in needs), default="iOS16")
     if wanted not in _TARGETS:
@@ -93,37 +99,58 @@ def _target(names: list[str], exported: Iterable[torch.export.ExportedProgram], 
     return wanted
 
 
-def _has_quantized_activations(exported: torch.export.ExportedProgram) -> bool:
-    return any("quantized_decomposed.quantize_per" in str(node.target) for node in exported.graph.nodes)
-
-
-def _convert(program: Program, exported: torch.export.ExportedProgram, precision: Precision, target: str) -> Any:
-    """The package as coremltools makes it, from the program as it is or, if refused, from its decomposition."""
-    decompositions: list[Callable[[], torch.export.ExportedProgram]] = [
-        lambda: exported.run_decompositions({}),
-        lambda: exported.run_decompositions(),
-    ]
-    first: Exception | None = None
-    for decompose in decompositions:
+def _convert(
+    program: Program, exported: torch.export.ExportedProgram, precision: Precision, target: str, package: Path
+) -> None:
+    """Writes the program as it is or, if coremltools refuses it so, decomposed into simpler operators."""
+    decompositions: list[dict[Any, Any] | None] = [_overlooked(exported), None]
+    refusal: Exception | None = None
+    for table in decompositions:
         try:
             with quiet():
-                return _convert_with_coremltools(program, decompose(), precision, target)
+                _convert_with_coremltools(program, exported.run_decompositions(table), precision, target, package)
+            return
         except MobileDistillError:
             raise
         except Exception as error:
-            first = first or error
+            _forget_frames(error)
+            refusal = refusal or error
     kind = type(program.module).__name__
     raise ConversionError(
-        f"{kind} cannot be written as Core ML: {_reason(first)} Replace that operator in the module."
-    ) from first
+        f"{kind} cannot be written as Core ML: {_reason(refusal)} Replace that operator in the module."
+    ) from refusal
+
+
+def _overlooked(exported: torch.export.ExportedProgram) -> dict[Any, Any]:
+    """Decompositions of operators that coremltools converts as if their keyword arguments were not there."""
+    gelu = torch.ops.aten.gelu.default
+    if any(node.target is gelu and node.kwargs.get("approximate", "none") != "none" for node in exported.graph.nodes):
+        return dict(get_decompositions([gelu]))
+    return {}
+
+
+def _spell_out_defaults(exported: torch.export.ExportedProgram) -> None:
+    """Writes down the stride of poolings that leave it out, without which coremltools refuses them."""
+    poolings = (torch.ops.aten.max_pool1d.default, torch.ops.aten.max_pool2d.default, torch.ops.aten.max_pool3d.default)
+    for node in exported.graph.nodes:
+        if node.target in poolings and len(node.args) == 2:
+            node.args = (*node.args, node.args[1])
+    exported.graph_module.recompile()
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """Lets go of what an error holds, so that a temporary folder of coremltools does not complain later."""
+    with quiet():
+        while error is not None:
+            traceback.clear_frames(error.__traceback__)
+            error = error.__cause__ or error.__context__
 
 
 def _convert_with_coremltools(
-    program: Program, exported: torch.export.ExportedProgram, precision: Precision, target: str
-) -> Any:
-    import numpy as np
-
+    program: Program, exported: torch.export.ExportedProgram, precision: Precision, target: str, package: Path
+) -> None:
     ct = coremltools()
+    shutil.rmtree(package, ignore_errors=True)
     passes = ct.PassPipeline.DEFAULT
     passes.remove_passes(_GRID_CHANGING_PASSES)
     outputs = [
@@ -138,9 +165,9 @@ def _convert_with_coremltools(
         outputs=outputs,
         pass_pipeline=passes,
         skip_model_load=True,
+        package_dir=str(package),
     )
-    _check_inputs(program, model)
-    return model
+    _check_kept(program, model.get_spec().description)
 
 
 def _output_dtypes(exported: torch.export.ExportedProgram) -> list[torch.dtype]:
@@ -149,13 +176,19 @@ def _output_dtypes(exported: torch.export.ExportedProgram) -> list[torch.dtype]:
     return [node.meta["val"].dtype for node in returned.args[0] if node.name in user_outputs]
 
 
-def _check_inputs(program: Program, model: Any) -> None:
-    names = [entry.name for entry in model.get_spec().description.input]
-    if missing := set(program.inputs) - set(names):
+def _check_names(programs: Sequence[Program]) -> None:
+    names = [name for program in programs for name in (program.name, *program.inputs, *program.outputs)]
+    wrong = sorted({name for name in names if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name)})
+    if wrong:
         raise ConversionError(
-            f"Core ML cannot call inputs {sorted(missing)} by these names, it makes {sorted(names)} of them:"
-            " use letters, digits and underscores, and read every input."
+            f"Core ML cannot spell the names {wrong}: use letters, numbers and underscores, a letter first."
         )
+
+
+def _check_kept(program: Program, description: Any) -> None:
+    found = {str(entry.name) for entry in (*description.input, *description.output)}
+    if missing := {*program.inputs, *program.outputs} - found:
+        raise ConversionError(f"coremltools calls {sorted(missing)} otherwise ({sorted(found)}): choose another name.")
 
 
 def _join(names: list[str], packages: list[Path], joined: Path) -> None:
@@ -169,6 +202,7 @@ def _join(names: list[str], packages: list[Path], joined: Path) -> None:
         with quiet():
             ct.utils.save_multifunction(description, str(joined))
     except Exception as error:
+        _forget_frames(error)
         raise ConversionError(f"Signatures {names} cannot share one Core ML package: {_reason(error)}") from error
 
 

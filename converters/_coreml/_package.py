@@ -77,6 +77,8 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         ConversionError: the folder cannot be written.
     """
+    if not path.parent.is_dir():
+        raise ConversionError(f"{path} cannot be written, {path.parent} is no folder: give one that exists.")
     aside = path.with_name(f".{path.stem}.partial.mlpackage")
     old = path.with_name(f".{path.stem}.old.mlpackage")
     try:

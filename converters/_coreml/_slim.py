@@ -56,8 +56,10 @@ def slim(path: Path) -> None:
             _drop_names(block)
             _shorten_zero_points(block)
             _merge_constants(block)
-            _rename(block, {entry.name for entry in function.inputs} | set(block.outputs))
-            _inline_constants(block)
+            kept = {entry.name for entry in function.inputs} | set(block.outputs)
+            _rename(block, kept)
+            _inline_constants(block)  # weighs names against literals, so they must be short by now
+            _rename(block, kept)
     spec.mlProgram.ClearField("attributes")
     spec.description.ClearField("metadata")  # the converter's version and the day, which makes every file another
     with replacing(path) as aside:

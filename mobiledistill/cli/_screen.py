@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -23,10 +22,10 @@ _KILO = 1000
 
 @contextmanager
 def progress_bars() -> Iterator[ProgressCallback]:
-    """Bars on a terminal; one line for each phase elsewhere (a log, CI)."""
+    """Bars on a terminal; a line for each piece of work elsewhere (a log, CI)."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _LineByPhase()
+        yield _print_line
         return
     columns = (
         TextColumn("{task.description:10}"),
@@ -46,19 +45,8 @@ def progress_bars() -> Iterator[ProgressCallback]:
         yield show
 
 
-class _LineByPhase:
-    """A line when a phase begins or ends, and one every few seconds between."""
-
-    def __init__(self) -> None:
-        self._last: tuple[str, float] = ("", 0.0)
-
-    def __call__(self, event: Event) -> None:
-        phase, then = self._last
-        now = time.monotonic()
-        if event.phase == phase and event.done < event.total and now - then < 10:
-            return
-        self._last = (event.phase, now)
-        print(f"{event.phase:10} {event.done}/{event.total}  {event.note}", file=sys.stderr, flush=True)
+def _print_line(event: Event) -> None:
+    print(f"{event.phase:10} {event.done}/{event.total}  {event.note}", file=sys.stderr, flush=True)
 
 
 def print_json(result: CompressionResult) -> None:

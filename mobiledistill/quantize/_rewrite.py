@@ -89,6 +89,8 @@ def _input_scales(frozen: nn.ModuleDict) -> dict[nn.Module, float]:
     """The scale of the grid that each layer reads; a layer of several signatures reads the first one's."""
     scales: dict[nn.Module, float] = {}
     for traced in frozen.values():
+        if not isinstance(traced, fx.GraphModule):
+            raise ConversionError("freeze needs what prepare returned; prepare and calibrate the modules first.")
         modules = dict(traced.named_modules())
         for node in traced.graph.nodes:
             layer = modules.get(str(node.target)) if node.op == "call_module" else None
@@ -138,10 +140,8 @@ def _folded(layer: nn.Module | None, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> n
 
 def _as_depthwise(norm: nn.BatchNorm2d) -> nn.Conv2d:
     channels = norm.num_features
-    identity = nn.Conv2d(channels, channels, 1, groups=channels)
+    identity = nn.Conv2d(channels, channels, 1, groups=channels, bias=False)
     nn.init.ones_(identity.weight)
-    assert identity.bias is not None
-    nn.init.zeros_(identity.bias)
     return fuse_conv_bn_eval(identity.eval(), norm)
 
 

@@ -24,10 +24,10 @@ THIN = "\u202f"  # a narrow space at which no line breaks
 NOTHING = "\u2013"
 
 _BYTE_UNITS = ("B", "kB", "MB", "GB")
-_MOST_DIGITS = 12
+_MOST_PRECISE = 12
 
 
-def significant(value: float | None, digits: int = 3) -> str:
+def significant(value: float | None, precision: int = 3) -> str:
     """``1234.5`` -> ``1 234``; ``0.03512`` -> ``0.0351``; None and NaN are a dash."""
     if value is None or math.isnan(value):
         return NOTHING
@@ -35,8 +35,8 @@ def significant(value: float | None, digits: int = 3) -> str:
         return "∞" if value > 0 else "−∞"
     if value == 0:
         return "0"
-    exponent = math.floor(math.log10(abs(float(f"{value:.{digits - 1}e}"))))
-    return _signed(f"{value:,.{max(0, digits - 1 - exponent)}f}")
+    exponent = math.floor(math.log10(abs(float(f"{value:.{precision - 1}e}"))))
+    return _signed(f"{value:,.{max(0, precision - 1 - exponent)}f}")
 
 
 def short(value: float) -> str:
@@ -49,26 +49,26 @@ def count(value: float | None) -> str:
     return NOTHING if value is None else _signed(f"{round(value):,}")
 
 
-def size(value: float | None, digits: int = 3) -> str:
+def size(value: float | None, precision: int = 3) -> str:
     """``19612`` -> ``19.6 kB``."""
     if value is None:
         return NOTHING
     if abs(value) < 1000:
         return f"{count(value)}{THIN}B"
-    step = min(int(math.log10(abs(float(f"{value:.{digits - 1}e}"))) // 3), len(_BYTE_UNITS) - 1)
-    return f"{significant(value / 1000**step, digits)}{THIN}{_BYTE_UNITS[step]}"
+    step = min(int(math.log10(abs(float(f"{value:.{precision - 1}e}"))) // 3), len(_BYTE_UNITS) - 1)
+    return f"{significant(value / 1000**step, precision)}{THIN}{_BYTE_UNITS[step]}"
 
 
-def milliseconds(value: float | None, digits: int = 3) -> str:
+def milliseconds(value: float | None, precision: int = 3) -> str:
     """``0.03512`` -> ``0.0351 ms``."""
-    return NOTHING if value is None else f"{significant(value, digits)}{THIN}ms"
+    return NOTHING if value is None else f"{significant(value, precision)}{THIN}ms"
 
 
-def score(value: float | None, unit: str, digits: int = 3) -> str:
+def score(value: float | None, unit: str, precision: int = 3) -> str:
     """``99.666`` in % -> ``99.7 %``; one decimal from 10 on, so that scores line up."""
     if value is None or math.isnan(value):
         return NOTHING
-    text = _signed(f"{value:.{digits - 2}f}") if abs(value) >= 10 or value == 0 else significant(value, digits)
+    text = _signed(f"{value:.{precision - 2}f}") if abs(value) >= 10 or value == 0 else significant(value, precision)
     return f"{text}{THIN}{unit}" if unit else text
 
 
@@ -99,17 +99,17 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60}{THIN}h {minutes % 60:02d}{THIN}min"
 
 
-def amount(name: str, value: float | None, unit: str, digits: int = 3) -> str:
+def amount(name: str, value: float | None, unit: str, precision: int = 3) -> str:
     """A value in the unit that the limit's name ends in; all other limits are on differences of scores, in ``unit``."""
     if name.endswith("_bytes"):
-        return size(value, digits)
-    return milliseconds(value, digits) if name.endswith("_ms") else score(value, points(unit), digits)
+        return size(value, precision)
+    return milliseconds(value, precision) if name.endswith("_ms") else score(value, points(unit), precision)
 
 
 def beside_limit(name: str, measured: float | None, limit: float, unit: str) -> tuple[str, str]:
     """Measured value and limit, with as many digits as it takes to tell which one is larger."""
-    for digits in range(3, _MOST_DIGITS):
-        shown = amount(name, measured, unit, digits), amount(name, limit, unit, digits)
+    for precision in range(3, _MOST_PRECISE):
+        shown = amount(name, measured, unit, precision), amount(name, limit, unit, precision)
         if shown[0] != shown[1] or measured is None or measured == limit:
             break
     return shown[0], _short(shown[1])
@@ -125,4 +125,4 @@ def _signed(text: str) -> str:
     text = text.replace(",", THIN)
     if not text.startswith("-"):
         return text
-    return f"−{text[1:]}" if any(digit in text for digit in "123456789") else text[1:]
+    return f"−{text[1:]}" if any(figure in text for figure in "123456789") else text[1:]

@@ -25,7 +25,15 @@ from mobiledistill.report._sections import (
     round_row,
     training_of,
 )
-from mobiledistill.report._tables import Table, conditions_table, files_table, format_name, limit_name, teacher_table
+from mobiledistill.report._tables import (
+    Table,
+    conditions_table,
+    files_table,
+    format_name,
+    limit_name,
+    teacher_table,
+    times,
+)
 
 __all__ = ["Page", "page_of"]
 
@@ -146,8 +154,10 @@ def _lede(data: Data) -> list[str]:
             lines.append(f"{_subject(data, check)} is {measured}, the limit {limit}{'; ' if remark else ''}{remark}.")
     if gain := _gain(data):
         lines.append(gain)
+    if _status(data) == "missed":
+        return [*lines, "No plan that was tried keeps the budget; this is the nearest."]
     binding = data.get("binding")
-    if binding is not None and binding["measured"] is not None and _status(data) != "missed":
+    if binding is not None and binding["measured"] is not None:
         used = numbers.percent(binding["measured"] / binding["limit"])
         lines.append(f"{_subject(data, binding)} is the tightest limit, used to {used}.")
     lines.append(f"The search ended because {data['ending']}.".replace(" %", f"{numbers.THIN}%"))
@@ -159,12 +169,11 @@ def _gain(data: Data) -> str:
     if format is None or file is None:
         return ""
     teacher = data["teacher"]
-    text = f"The {format_name(format)} file is {numbers.factor(teacher['size_bytes'], file['size_bytes'])} smaller"
     before, after = teacher["latency_ms"], file["latency_ms"]
-    if before is not None and after is not None and after["p50"] > 0:
-        faster = before["p50"] >= after["p50"]
-        pair = (before["p50"], after["p50"]) if faster else (after["p50"], before["p50"])
-        text += f" and {numbers.factor(*pair)} {'faster' if faster else 'slower'}"
+    gains = [times(teacher["size_bytes"], file["size_bytes"], "smaller", "larger")]
+    if before is not None and after is not None:
+        gains.append(times(before["p50"], after["p50"], "faster", "slower"))
+    text = f"The {format_name(format)} file is {' and '.join(gain for gain in gains if gain)}"
     return f"{text} than the teacher in 32-bit floats."
 
 
@@ -212,7 +221,7 @@ def _remark(check: Data, interval: tuple[float, float] | None) -> str:
     if check["status"] != "missed" or check["measured"] > check["limit"]:
         return ""
     if interval is not None and interval[1] > check["limit"]:
-        return f"its 95{numbers.THIN}% interval ends at {numbers.milliseconds(interval[1])}, above the limit"
+        return f"interval up to {numbers.milliseconds(interval[1])}"
     return "the measurement does not prove it"
 
 

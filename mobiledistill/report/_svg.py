@@ -59,12 +59,12 @@ class Scale:
 def ticks(low: float, high: float, count: int, log: bool = False) -> list[float]:
     """Round values between ``low`` and ``high``, about ``count`` of them."""
     if log:
-        for digits in ((1, 2, 5), (1, 3), (1,)):
+        for leads in ((1, 2, 5), (1, 3), (1,)):
             found = [
-                digit * 10.0**power
+                lead * 10.0**power
                 for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-                for digit in digits
-                if low <= digit * 10.0**power <= high
+                for lead in leads
+                if low <= lead * 10.0**power <= high
             ]
             if len(found) <= count:
                 break
@@ -74,7 +74,7 @@ def ticks(low: float, high: float, count: int, log: bool = False) -> list[float]
         return [low]
     rough = (high - low) / max(count, 1)
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(digit * power for digit in (1, 2, 5, 10) if digit * power >= rough * 0.999)
+    step = next(lead * power for lead in (1, 2, 5, 10) if lead * power >= rough * 0.999)
     return [n * step for n in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from mobiledistill.report import _numbers as numbers
 
-__all__ = ["Row", "Table", "conditions_table", "files_table", "format_name", "limit_name", "teacher_table"]
+__all__ = ["Row", "Table", "conditions_table", "files_table", "format_name", "limit_name", "teacher_table", "times"]
 
 Data = dict[str, Any]
 
@@ -50,17 +50,25 @@ def limit_name(name: str, metric: str) -> str:
     return f"Loss of {metric}" if name == "max_metric_drop" else _LIMITS.get(name, name)
 
 
+def times(before: float | None, after: float | None, less: str, more: str) -> str:
+    """``12.4 × smaller``, or the other word where there is more than before."""
+    if not before or not after:
+        return ""
+    return f"{numbers.factor(before, after)} {less}" if before >= after else f"{numbers.factor(after, before)} {more}"
+
+
 def teacher_table(data: Data) -> Table:
     """The teacher, the teacher stored as the student is, the student's first file, and what was gained."""
-    teacher, reached, unit = data["teacher"], data["score"], data["score"]["unit"]
+    teacher, unit = data["teacher"], data["score"]["unit"]
     stored = teacher["quantized"]
-    format, file = next(iter(data["artifacts"].items()), ("", _NO_FILE))
+    format, file = next(iter(data["artifacts"].items()), ("", _NO_FILE | {"score": data["score"]}))
+    reached = file["score"]
     latencies = [teacher["latency_ms"], stored["latency_ms"], file["latency_ms"]]
     sizes = [teacher["size_bytes"], stored["size_bytes"], file["size_bytes"]]
     weights = sum(after for _, _, after in data["layers"]) or None
     rows = [
         Row(
-            f"{_capital(reached['metric'])}{_samples_of([teacher, data], 'score')}",
+            f"{_capital(data['score']['metric'])}{_samples_of([teacher, file], 'score')}",
             [
                 numbers.score(teacher["score"]["value"], unit),
                 "",
@@ -75,18 +83,18 @@ def teacher_table(data: Data) -> Table:
                 numbers.count(teacher["parameters"]),
                 "",
                 numbers.count(weights),
-                _times(teacher["parameters"], weights, "fewer", "more"),
+                times(teacher["parameters"], weights, "fewer", "more"),
             ],
             ["", "", "without biases" if weights else "", ""],
         ),
-        Row("File size", [*map(numbers.size, sizes), _times(sizes[0], sizes[2], "smaller", "larger")]),
+        Row("File size", [*map(numbers.size, sizes), times(sizes[0], sizes[2], "smaller", "larger")]),
     ]
     if any(latencies):
         medians = [None if latency is None else latency["p50"] for latency in latencies]
         rows.append(
             Row(
                 "Latency, median",
-                [*map(numbers.milliseconds, medians), _times(medians[0], medians[2], "faster", "slower")],
+                [*map(numbers.milliseconds, medians), times(medians[0], medians[2], "faster", "slower")],
                 [*map(_latency_range, latencies), ""],
             )
         )
@@ -173,14 +181,8 @@ def _capital(text: str) -> str:
 
 
 def _change(difference: float, unit: str) -> str:
-    text = numbers.score(difference, numbers.points(unit), digits=2 if abs(difference) < 10 else 3)
+    text = numbers.score(difference, numbers.points(unit), precision=2 if abs(difference) < 10 else 3)
     return f"+{text}" if difference > 0 else text
-
-
-def _times(before: float | None, after: float | None, less: str, more: str) -> str:
-    if not before or not after:
-        return ""
-    return f"{numbers.factor(before, after)} {less}" if before >= after else f"{numbers.factor(after, before)} {more}"
 
 
 def _score_range(score: Data, unit: str) -> str:

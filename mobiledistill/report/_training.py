@@ -147,7 +147,7 @@ def _label_rows(bands: Sequence[tuple[str, int, int]], x: Scale) -> list[int]:
         begin = _label_start(phase, start, x)
         end = begin + CHARACTER * len(phase) + 6
         row = next((number for number, left in enumerate(free) if end <= left), len(free))
-        free[: row + 1] = [min(begin, x(start))] * (row + 1)
+        free[: row + 1] = [min([begin, x(start), *free[number : number + 1]]) for number in range(row + 1)]
         rows.append(row)
     return rows[::-1]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,4 +144,4 @@ def _save(checkpoint: Path | None, module: nn.Module, optimizer: torch.optim.Opt
     }
     aside = checkpoint.with_suffix(".partial")
     torch.save(state, aside)
-    os.replace(aside, checkpoint)
+    aside.replace(checkpoint)

@@ -29,9 +29,7 @@ def test_affine_constants_are_scaled_along_their_axis(seed: int, axis: int, vect
 
 @quick
 @given(seed=seeds, blocks=st.sampled_from([(4, 1), (1, 1), (2, 3), (4, 6)]), shifted=st.booleans())
-def test_blockwise_constants_have_one_scale_for_each_block(
-    seed: int, blocks: tuple[int, int], shifted: bool
-) -> None:
+def test_blockwise_constants_have_one_scale_for_each_block(seed: int, blocks: tuple[int, int], shifted: bool) -> None:
     random = np.random.default_rng(seed)
     data = random.integers(-128, 128, (4, 6)).astype(np.int8)
     arguments = {"data": data, "scale": random.uniform(0.01, 0.1, blocks).astype(np.float32)}

@@ -31,10 +31,8 @@ def test_convolutions_are_those_of_torch(
     weight = noise((4 * groups, 2, *[kernel] * axes), seed + 1)
     bias = noise((4 * groups,), seed + 2)
     geometry = {"strides": [stride] * axes, "dilations": [dilation] * axes, "groups": groups}
-    expected = CONVOLUTIONS[axes](
-        torch.from_numpy(x), torch.from_numpy(weight), torch.from_numpy(bias) if biased else None, stride, pad, dilation,
-        groups,
-    )  # fmt: skip
+    tensors = (torch.from_numpy(x), torch.from_numpy(weight), torch.from_numpy(bias) if biased else None)
+    expected = CONVOLUTIONS[axes](*tensors, stride, pad, dilation, groups)
     arguments = {"x": x, "weight": weight, "pad_type": "custom", "pad": [pad, pad] * axes, **geometry}
 
     answer = output("conv", **arguments, **({"bias": bias} if biased else {}))

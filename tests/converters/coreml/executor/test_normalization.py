@@ -32,7 +32,9 @@ def test_batch_norm(seed: int, axes: int, scaled: bool) -> None:
 @given(seed=seeds)
 def test_instance_norm(seed: int) -> None:
     x, gamma, beta = noise((2, 3, 4, 5), seed), noise((3,), seed + 1), noise((3,), seed + 2)
-    expected = F.instance_norm(torch.from_numpy(x), None, None, torch.from_numpy(gamma), torch.from_numpy(beta), eps=1e-3)
+    expected = F.instance_norm(
+        torch.from_numpy(x), None, None, torch.from_numpy(gamma), torch.from_numpy(beta), eps=1e-3
+    )
 
     answer = output("instance_norm", x=x, gamma=gamma, beta=beta, epsilon=np.float32(1e-3))
 

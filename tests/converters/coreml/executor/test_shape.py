@@ -21,7 +21,11 @@ CASES: dict[str, tuple[str, dict[str, Any], np.ndarray]] = {
     ),
     "expand_dims": ("expand_dims", {"x": X, "axes": [0, -1]}, X[None, ..., None]),
     "flatten2d": ("flatten2d", {"x": X, "axis": 2}, X.reshape(6, 4)),
-    "gather": ("gather", {"x": X, "indices": np.array([[2, 0], [-1, 1]], np.int32), "axis": 1}, X[:, [[2, 0], [-1, 1]]]),
+    "gather": (
+        "gather",
+        {"x": X, "indices": np.array([[2, 0], [-1, 1]], np.int32), "axis": 1},
+        X[:, [[2, 0], [-1, 1]]],
+    ),
     "reshape": ("reshape", {"x": X, "shape": [4, -1]}, X.reshape(4, 6)),
     "reverse": ("reverse", {"x": X, "axes": [0, 2]}, X[::-1, :, ::-1]),
     "slice_by_size": ("slice_by_size", {"x": X, "begin": [0, 1, 2], "size": [1, -1, 2]}, X[:1, 1:, 2:]),

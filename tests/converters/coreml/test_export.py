@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from converters import Program, verify
+from converters._coreml import CoreMLModel, FileSignature, export_coreml
+from converters._coreml._package import open_package
+from converters._errors import ConversionError
+from tests.converters.coreml._programs import noise
+from tests.converters.coreml.conftest import Exported
+
+
+class Calls(nn.Module):
+    """A module around one function."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+def program_of(function: Callable[[Tensor], Tensor], *shape: int) -> Program:
+    return Program(Calls(function), {"x": torch.randn(shape)}, ("y",))
+
+
+def partials(folder: Path) -> list[str]:
+    return [part.name for part in folder.iterdir() if part.name.startswith(".")]
+
+
+def test_a_quantized_package_answers_as_its_module_does(quantized: Exported) -> None:
+    parity = verify(quantized.path, quantized.program, noise(quantized.program, 50))
+
+    assert parity.max_steps is not None
+    assert parity.max_steps <= 1.0
+    assert parity.integers_equal
+
+
+def test_a_float_package_comes_within_80_db(floats: Exported) -> None:
+    assert verify(floats.path, floats.program, noise(floats.program, 20)).sqnr_db >= 80
+
+
+def test_a_half_precision_package_is_half_as_large_and_comes_within_45_db(floats: Exported, halves: Exported) -> None:
+    assert verify(halves.path, halves.program, noise(halves.program, 20), "float16").sqnr_db >= 45
+    weights = [exported.path / "Data/com.apple.CoreML/weights/weight.bin" for exported in (floats, halves)]
+    assert weights[1].stat().st_size < 0.6 * weights[0].stat().st_size
+
+
+@pytest.mark.parametrize("kind", ["quantized", "floats", "halves"])
+def test_names_and_float_types_are_the_programs(kind: str, request: pytest.FixtureRequest) -> None:
+    model = CoreMLModel(request.getfixturevalue(kind).path)
+
+    answers = model.run({"features": np.zeros((1, 1, 40, 101), np.float32)})
+
+    assert model.signatures == {"main": FileSignature({"features": (1, 1, 40, 101)}, ("logits",))}
+    assert {name: (value.shape, value.dtype) for name, value in answers.items()} == {
+        "logits": ((1, 10), np.dtype(np.float32))
+    }
+
+
+def test_nothing_reaches_the_terminal(floats: Exported, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    export_coreml([floats.program], tmp_path / "net.mlpackage")
+
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_same_program_gives_the_same_bytes(quantized: Exported, tmp_path: Path) -> None:
+    again = export_coreml([quantized.program], tmp_path / "net.mlpackage")
+
+    files = [part.relative_to(again) for part in again.rglob("*") if part.is_file()]
+    assert len(files) == 3
+    assert all((again / part).read_bytes() == (quantized.path / part).read_bytes() for part in files)
+
+
+def test_the_oldest_target_that_has_all_is_taken(
+    floats: Exported, quantized: Exported, two_signatures: Exported, tmp_path: Path
+) -> None:
+    def version(path: Path) -> int:
+        return int(open_package(path).spec.specificationVersion)
+
+    assert [version(exported.path) for exported in (floats, quantized, two_signatures)] == [7, 8, 9]
+    newer = export_coreml([floats.program], tmp_path / "net.mlpackage", deployment_target="iOS18")
+    assert version(newer) == 9
+
+
+def test_what_a_target_lacks_is_refused_by_name(quantized: Exported, floats: Exported, tmp_path: Path) -> None:
+    path = tmp_path / "net.mlpackage"
+    twin = Program(floats.program.module, floats.program.inputs, ("logits",), "again")
+
+    with pytest.raises(ConversionError, match="iOS16 lacks quantized activations, which need iOS17"):
+        export_coreml([quantized.program], path, deployment_target="iOS16")
+    with pytest.raises(ConversionError, match=r"iOS17 lacks the functions \['main', 'again'\], which need iOS18"):
+        export_coreml([floats.program, twin], path, deployment_target="iOS17")
+    network = quantized.program.module.get_submodule("stem")
+    weights_only = Program(nn.Sequential(network), {"x": torch.randn(1, 1, 8, 8)}, ("y",))
+    with pytest.raises(ConversionError, match="iOS16 lacks quantized weights"):
+        export_coreml([weights_only], path, deployment_target="iOS16")
+    with pytest.raises(ConversionError, match="'iOS15' is unknown: choose one of iOS16, iOS17, iOS18"):
+        export_coreml([floats.program], path, deployment_target="iOS15")
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_signatures_share_one_package_and_its_weights(quantized: Exported, two_signatures: Exported) -> None:
+    inputs = {"features": noise(quantized.program, 1)["features"]}
+    alone, both = CoreMLModel(quantized.path), CoreMLModel(two_signatures.path)
+    weights = [exported.path / "Data/com.apple.CoreML/weights/weight.bin" for exported in (quantized, two_signatures)]
+
+    assert {name: signature.outputs for name, signature in both.signatures.items()} == {
+        "again": ("scores",),
+        "main": ("logits",),
+    }
+    expected = alone.run(inputs)["logits"]
+    assert np.array_equal(both.run(inputs)["logits"], expected)
+    assert np.array_equal(both.run(inputs, "again")["scores"], expected)
+    assert weights[1].stat().st_size == weights[0].stat().st_size
+
+
+def test_a_single_signature_keeps_a_name_of_its_own(tmp_path: Path) -> None:
+    module = nn.Linear(4, 3)
+    path = export_coreml([Program(module, {"x": torch.ones(1, 4)}, ("y",), "encode")], tmp_path / "net.mlpackage")
+
+    model = CoreMLModel(path)
+
+    assert list(model.signatures) == ["encode"]
+    answer = model.run({"x": np.ones((1, 4), np.float32)}, "encode")["y"]
+    np.testing.assert_allclose(answer, module(torch.ones(1, 4)).detach().numpy(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("names", [[], ["main", "main"]])
+def test_signatures_need_names_of_their_own(names: list[str], floats: Exported, tmp_path: Path) -> None:
+    programs = [Program(floats.program.module, floats.program.inputs, ("logits",), name) for name in names]
+
+    with pytest.raises(ConversionError, match="at least one, each under a name of its own"):
+        export_coreml(programs, tmp_path / "net.mlpackage")
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        pytest.param(lambda x: F.max_pool2d(x, 2), id="pooling without stride"),
+        pytest.param(lambda x: F.gelu(4 * x, approximate="tanh"), id="gelu by tanh"),
+        pytest.param(F.celu, id="default decompositions"),
+        pytest.param(lambda x: F.hardswish(F.group_norm(x, 2)), id="group norm"),
+        pytest.param(lambda x: F.scaled_dot_product_attention(x, x, x), id="attention"),
+        pytest.param(lambda x: torch.cat(x[:, 1:].chunk(3, 1)[::-1], 1).flatten(1).softmax(-1), id="moves"),
+    ],
+)
+def test_what_coremltools_refuses_or_overlooks(function: Callable[[Tensor], Tensor], tmp_path: Path) -> None:
+    program = program_of(function, 1, 4, 8, 8)
+
+    path = export_coreml([program], tmp_path / "net.mlpackage")
+
+    assert verify(path, program).sqnr_db >= 80
+
+
+def test_an_operator_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "net.mlpackage"
+
+    with pytest.raises(ConversionError, match=r"Calls cannot be written as Core ML: .*bessel_j0") as raised:
+        export_coreml([program_of(torch.special.bessel_j0, 1, 4)], path)
+
+    assert "\n" not in str(raised.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_old_package_is_replaced_and_stays_whole_when_that_fails(tmp_path: Path) -> None:
+    path = export_coreml([program_of(torch.relu, 1, 4)], tmp_path / "net.mlpackage")
+    x = np.array([[-1, 0, 1, 2]], np.float32)
+
+    with pytest.raises(ConversionError):
+        export_coreml([program_of(torch.special.bessel_j0, 1, 4)], path)
+    assert CoreMLModel(path).run({"x": x})["y"].tolist() == [[0, 0, 1, 2]]
+    export_coreml([program_of(torch.neg, 1, 4)], path)
+
+    assert CoreMLModel(path).run({"x": x})["y"].tolist() == [[1, 0, -1, -2]]
+    assert not partials(tmp_path)
+
+
+def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConversionError, match=r"nowhere/net.mlpackage cannot be written"):
+        export_coreml([program_of(torch.relu, 1, 4)], tmp_path / "nowhere" / "net.mlpackage")
+
+
+def test_an_input_that_is_not_read_stays(tmp_path: Path) -> None:
+    class First(nn.Module):
+        def forward(self, x: Tensor, unread: Tensor) -> Tensor:
+            return 2 * x
+
+    one = np.ones((1, 2), np.float32)
+    program = Program(First(), {"x": torch.ones(1, 2), "unread": torch.ones(1, 2)}, ("y",))
+
+    path = export_coreml([program], tmp_path / "net.mlpackage")
+
+    assert CoreMLModel(path).run({"x": one, "unread": one})["y"].tolist() == [[2, 2]]
+
+
+@pytest.mark.parametrize("names", [("my sound", "y", "main"), ("x", "1st", "main"), ("x", "y", "my-model")])
+def test_a_name_that_core_ml_cannot_spell_is_refused(names: tuple[str, str, str], tmp_path: Path) -> None:
+    read, answered, called = names
+    program = Program(Calls(torch.relu), {read: torch.ones(1, 2)}, (answered,), called)
+
+    with pytest.raises(ConversionError, match=r"Core ML cannot spell the names \['(my sound|1st|my-model)'\]"):
+        export_coreml([program], tmp_path / "net.mlpackage")
+
+
+def test_whole_numbers_may_be_inputs(tmp_path: Path) -> None:
+    table = nn.Embedding(5, 3)
+    words = torch.tensor([[0, 4, 2]])
+    program = Program(table, {"words": words}, ("vectors",))
+
+    path = export_coreml([program], tmp_path / "net.mlpackage")
+
+    answer = CoreMLModel(path).run({"words": words.numpy()})["vectors"]
+    np.testing.assert_allclose(answer, table(words).detach().numpy())

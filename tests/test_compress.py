@@ -1,0 +1,210 @@
+"""The whole loop on a small real task: budgets met on files, budgets that cannot be met, runs that were killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from converters import load_program, read_integers, size_bytes
+from mobiledistill import Budget, BudgetError, InputError, Recipe, Schedule, compress, quantize, train_model
+from tests.networks import Residual, Stripes
+
+ROOT = Path(__file__).parents[1]
+SHORT = Schedule(
+    cut_steps=2,
+    cut=Recipe(epochs=1, learning_rate=1e-3),
+    distill=Recipe(epochs=6),
+    quantize=Recipe(epochs=2, learning_rate=5e-4),
+    quick=Recipe(epochs=2),
+)
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> nn.Module:
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("teacher")
+    return train_model(Residual(24), Stripes(), Recipe(epochs=8, learning_rate=1e-2), workdir=folder)
+
+
+def test_a_size_budget_is_met_on_every_file(teacher: nn.Module, tmp_path: Path) -> None:
+    result = compress(teacher, Stripes(), Budget(size_bytes=7_000), schedule=SHORT, workdir=tmp_path)
+    assert result.met
+    assert {check.format for check in result.limits} == {"tflite", "coreml", "onnx"}
+    for artifact in result.artifacts.values():
+        assert artifact.size_bytes == size_bytes(artifact.path) <= 7_000
+        assert artifact.parity.integers_equal
+        assert artifact.score.value > 80
+    assert result.binding is not None
+    assert result.binding.used > 0.9
+    assert result.artifacts["coreml"].latency_ms is None
+    assert result.artifacts["tflite"].latency_ms is not None
+    written = json.loads((tmp_path / "result.json").read_text())
+    assert written["met"] is True
+    assert (tmp_path / "report.html").stat().st_size > 5_000
+    weights = [
+        sorted(layer.weight.tobytes() for layer in read_integers(a.path)["main"]) for a in result.artifacts.values()
+    ]
+    assert weights[0] == weights[1] == weights[2]
+
+
+def test_an_unreachable_budget_names_the_smallest_that_works(teacher: nn.Module, tmp_path: Path) -> None:
+    ask = {"formats": ("tflite",), "schedule": SHORT}
+    with pytest.raises(BudgetError, match="the smallest value that worked is") as caught:
+        compress(teacher, Stripes(), Budget(size_bytes=1_000), workdir=tmp_path / "a", **ask)  # type: ignore[arg-type]
+    error = caught.value
+    assert error.binding.name == "size_bytes"
+    assert error.binding.format == "tflite"
+    assert error.nearest.artifacts["tflite"].path.exists()
+    assert not error.nearest.met
+    smallest = Budget(size_bytes=error.smallest)
+    assert compress(teacher, Stripes(), smallest, workdir=tmp_path / "b", **ask).met  # type: ignore[arg-type]
+
+
+def test_limits_may_differ_by_format_and_nothing_is_cut_without_need(teacher: nn.Module, tmp_path: Path) -> None:
+    budget = Budget(size_bytes={"onnx": 500_000}, max_metric_drop=20)
+    result = compress(teacher, Stripes(), budget, formats=("tflite", "onnx"), schedule=SHORT, workdir=tmp_path)
+    assert result.plan.cuts_nothing
+    assert result.ending.name == "NOTHING_CUT"
+    assert [(check.format, check.name) for check in result.limits] == [
+        ("onnx", "size_bytes"),
+        (None, "max_metric_drop"),
+    ]
+
+
+@pytest.mark.parametrize("scheme", [quantize.Fp16(), None])
+def test_floats_keep_a_budget_too(teacher: nn.Module, tmp_path: Path, scheme: quantize.Scheme) -> None:
+    limit = 14_000 if scheme else 24_000
+    result = compress(
+        teacher,
+        Stripes(),
+        Budget(size_bytes=limit),
+        formats=("onnx",),
+        quantize=scheme,
+        schedule=SHORT,
+        workdir=tmp_path,
+    )
+    assert result.met
+    assert result.artifacts["onnx"].parity.integers_equal is None
+    assert result.artifacts["onnx"].size_bytes > 0.9 * limit
+
+
+def test_a_family_gives_its_widest_member_that_fits(teacher: nn.Module, tmp_path: Path) -> None:
+    class Deep(nn.Sequential):
+        def __init__(self, width: int, depth: int) -> None:
+            more = [layer for _ in range(depth - 1) for layer in (nn.Conv2d(width, width, 3, padding=1), nn.ReLU())]
+            pool = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 4))
+            super().__init__(nn.Conv2d(1, width, 5, 2), nn.ReLU(), *more, *pool)
+
+    ask = {"formats": ("tflite",), "schedule": SHORT, "student": Deep}
+    result = compress(teacher, Stripes(), Budget(size_bytes=6_000), workdir=tmp_path, **ask)  # type: ignore[arg-type]
+    assert result.met
+    assert result.plan.width is not None
+    assert result.binding is not None
+    assert result.binding.used > 0.85
+
+
+def test_a_given_student_is_used_as_it_is_where_it_fits(teacher: nn.Module, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    student = Residual(6)
+    budget = Budget(size_bytes=30_000)
+    result = compress(
+        teacher, Stripes(), budget, student=student, formats=("tflite",), schedule=SHORT, workdir=tmp_path
+    )
+    assert result.plan.cuts_nothing
+    shapes = [tuple(layer.weight.shape) for layer in read_integers(result.artifacts["tflite"].path)["main"]]
+    assert shapes[0] == (6, 1, 3, 3)
+
+
+def test_several_signatures_share_one_budget(tmp_path: Path) -> None:
+    class Both(Stripes):
+        signatures = {**Stripes.signatures, "early": Stripes.signatures["main"]}  # noqa: RUF012  (the protocol's own form)
+
+        def exported(self, model: nn.Module, signature: str) -> nn.Module:
+            return model if signature == "main" else _Early(model)
+
+    class _Early(nn.Module):
+        def __init__(self, model: nn.Module) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, image: Tensor) -> Tensor:
+            logits: Tensor = self.model.head(self.model.pool(self.model.stem(image)).flatten(1))  # type: ignore[operator]
+            return logits
+
+    teacher = train_model(Residual(16), Both(), Recipe(epochs=4, learning_rate=1e-2), workdir=tmp_path / "teacher")
+    result = compress(
+        teacher, Both(), Budget(size_bytes=9_000), formats=("tflite",), schedule=SHORT, workdir=tmp_path / "run"
+    )
+    assert result.met
+    assert read_integers(result.artifacts["tflite"].path).keys() == {"main", "early"}
+
+
+def test_another_call_never_touches_a_run(teacher: nn.Module, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text('{"budget": "another"}')
+    with pytest.raises(InputError, match="holds another run"):
+        compress(teacher, Stripes(), Budget(size_bytes=7_000), schedule=SHORT, workdir=tmp_path)
+    assert (tmp_path / "run.json").read_text() == '{"budget": "another"}'
+
+
+JOB = """
+import torch
+from mobiledistill import Recipe, Schedule, train_model
+from tests.networks import Residual, Stripes
+
+task = Stripes
+
+def teacher():
+    torch.manual_seed(0)
+    return train_model(Residual(24), Stripes(), Recipe(epochs=4, learning_rate=1e-2), workdir={folder!r})
+
+def schedule():
+    return Schedule(cut_steps=2, cut=Recipe(epochs=2, learning_rate=1e-3), distill=Recipe(epochs=6),
+                    quantize=Recipe(epochs=2, learning_rate=5e-4))
+"""
+
+
+def test_a_run_killed_at_five_moments_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
+    job = tmp_path / "job.py"
+    job.write_text(JOB.format(folder=str(tmp_path / "teacher")))
+
+    def start(workdir: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "mobiledistill", "compress", str(job), "--size", "7kB", "--formats", "tflite"]
+        return subprocess.Popen(
+            [*command, "--workdir", str(tmp_path / workdir), "--json"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+
+    def answer(process: subprocess.Popen[str]) -> dict[str, object]:
+        out, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+        found: dict[str, object] = json.loads(out)
+        return found
+
+    whole = answer(start("whole"))
+    for moment in ("search", "cut 1/2", "distill    2", "quantize   1", "convert"):
+        process = start("killed")
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith(moment):
+                break
+        time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    resumed = answer(start("killed"))
+    assert resumed["plan"] == whole["plan"]
+    assert resumed["score"] == whole["score"]
+    first, second = (load_program(tmp_path / run / "artifacts" / "student.pt2") for run in ("whole", "killed"))
+    for name, value in first.module.state_dict().items():
+        torch.testing.assert_close(second.module.state_dict()[name], value, rtol=0, atol=0)
