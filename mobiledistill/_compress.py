@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -92,13 +93,17 @@ def compress(
     facts = _teacher_facts(job, source, cost)
     for _ in range(_TRAINED_ROUNDS):
         plan, ending = _search(job, source, cost, facts)
-        modules, history = _train(job, source, plan, schedule.distill, schedule.quantize)
+        longer = _stretch(source, plan, schedule.stretch)
+        modules, history = _train(
+            job, source, plan, schedule.distill.stretched(longer), schedule.quantize.stretched(longer)
+        )
         files = write_and_measure(job, modules)
         checks = check_limits(job, files, facts)
         if not any(check.status == "missed" for check in checks):
             return _finish(job, source, facts, plan, modules, files, checks, history, ending)
         _learn(job, source, cost, plan, files)
-        job.rounds.append({"plan": plan.channels, "trained": True, "missed": [asdict(c) for c in checks]})
+        shape = {"plan": dict(plan.channels), "width": plan.width, "depth": plan.depth}
+        job.rounds.append({**shape, "trained": True, "missed": [asdict(check) for check in checks]})
     result = _finish(job, source, facts, plan, modules, files, checks, history, ending)
     raise _unreachable(result, "after training")
 
@@ -118,7 +123,7 @@ def _source(job: Job) -> Source:
         job.report("analyze", 0, 1, "what is coupled, and what matters")
         if job.student is None or isinstance(job.student, nn.Module):
             return Cuts(job.student or job.teacher, run, job.losses, bits)
-        return FamilyMembers(job.student, run, quick_quality, job.schedule.seed, bits)
+        return FamilyMembers(job.student, job.teacher, run, quick_quality, job.schedule.seed, bits)
 
 
 def _search(job: Job, source: Source, cost: CostModel, facts: TeacherFacts) -> tuple[Plan, Ending]:
@@ -207,6 +212,12 @@ def _train(
     prepared = rounded(job.task, student, job.scheme)
     history += _fit(job, dict(prepared.items()), rounding, "quantize", f"{name}-int8")
     return dict(freeze(prepared).items()), history
+
+
+def _stretch(source: Source, plan: Plan, most: float) -> float:
+    """How many times longer a student trains for being cheaper than the uncut model."""
+    saved = source.uncut().macs / max(source.amounts(plan).macs, 1.0)
+    return min(most, max(1.0, math.sqrt(saved)))
 
 
 def _fit(job: Job, modules: Mapping[str, nn.Module], recipe: Recipe, phase: str, checkpoint: str) -> History:
@@ -348,7 +359,7 @@ def _teacher_facts(job: Job, source: Source, cost: CostModel) -> TeacherFacts:
         quantized_size, quantized_latency = (size, latency) if job.scheme is None else write(job.scheme, "stored")
         score, validation_score = (_remembered_score(job, modules, split) for split in ("test", "validation"))
     if isinstance(source, Cuts) and job.student is None:
-        full = source.amounts(source.full())
+        full = source.uncut()
         cost.correct((first, "size_bytes"), full, quantized_size)
         if quantized_latency is not None:
             cost.correct((first, "latency_ms"), full, quantized_latency.use.ci95_ms[1])

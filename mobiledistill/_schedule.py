@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from converters import InputError
 
@@ -25,6 +25,10 @@ class Recipe:
     weight_decay: float = 1e-2
     warmup_epochs: float = 1.0
 
+    def stretched(self, factor: float) -> Recipe:
+        """The same training over ``factor`` times the epochs."""
+        return replace(self, epochs=round(self.epochs * factor))
+
     def __post_init__(self) -> None:
         if self.epochs < 0 or not self.learning_rate > 0:
             raise InputError(f"A Recipe needs epochs >= 0 and learning_rate > 0, but got {self!r}.")
@@ -39,6 +43,8 @@ class Schedule:
         cut: the short training between two cuts.
         distill: the long training in floats, after the last cut.
         quantize: the training with rounded weights and activations, at the end.
+        stretch: a student that costs less to run trains longer, since small ones need it: its epochs are multiplied
+            by the square root of the multiply-accumulates saved, at most by this factor.
         quick: the short training of a student that only shows whether a budget can work at all.
         rounds: how many plans are tried on untrained files before one is trained.
         seed: of everything random.
@@ -46,12 +52,13 @@ class Schedule:
 
     cut_steps: int = 3
     cut: Recipe = field(default_factory=lambda: Recipe(epochs=2, learning_rate=1e-3, warmup_epochs=0.5))
-    distill: Recipe = field(default_factory=lambda: Recipe(epochs=24))
-    quantize: Recipe = field(default_factory=lambda: Recipe(epochs=6, learning_rate=5e-4, weight_decay=0.0))
+    distill: Recipe = field(default_factory=lambda: Recipe(epochs=14))
+    quantize: Recipe = field(default_factory=lambda: Recipe(epochs=4, learning_rate=5e-4, weight_decay=0.0))
+    stretch: float = 2.5
     quick: Recipe = field(default_factory=lambda: Recipe(epochs=4))
     rounds: int = 6
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.cut_steps < 1 or self.rounds < 1:
-            raise InputError(f"A Schedule needs cut_steps >= 1 and rounds >= 1, but got {self!r}.")
+        if self.cut_steps < 1 or self.rounds < 1 or not self.stretch >= 1:
+            raise InputError(f"A Schedule needs cut_steps, rounds and stretch of 1 or more, but got {self!r}.")

@@ -37,6 +37,10 @@ class Source(ABC):
         """A plan about as narrow as it gets: at most ``2 * level`` channels in every group."""
 
     @abstractmethod
+    def uncut(self) -> Amounts:
+        """What the model holds and does before any cut; of a family, the teacher's."""
+
+    @abstractmethod
     def amounts(self, plan: Plan) -> Amounts:
         """What the plan's student holds and does."""
 
@@ -77,9 +81,8 @@ class Cuts(Source):
         self._importance = self._measure_importance(self._origin)
         self._total = {group.name: group.channels for group in self._groups}
 
-    def full(self) -> Plan:
-        """The plan that cuts nothing."""
-        return self._plan(self._total)
+    def uncut(self) -> Amounts:
+        return amounts(self._layers)
 
     def propose(self, cost: CostModel, limits: Mapping[Target, float]) -> Plan | None:
         kept = allocate(self._groups, self._layers, self._importance, cost, limits)
@@ -125,13 +128,23 @@ class FamilyMembers(Source):
 
     Args:
         family: (width, depth) -> module; wider and deeper members are larger.
+        teacher: what its members learn from.
         run: runs a model on example inputs.
         quality: how well a member does after a short training, higher is better; decides between depths.
         seed: of the members' first weights.
     """
 
-    def __init__(self, family: Family, run: Run, quality: Callable[[nn.Module], float], seed: int, bits: int) -> None:
+    def __init__(
+        self,
+        family: Family,
+        teacher: nn.Module,
+        run: Run,
+        quality: Callable[[nn.Module], float],
+        seed: int,
+        bits: int,
+    ) -> None:
         self._family = family
+        self._uncut = amounts(layer_shapes(teacher, run, ()))
         self._run = run
         self._quality = quality
         self._seed = seed
@@ -143,6 +156,9 @@ class FamilyMembers(Source):
         if not fitting:
             return None
         return self._plan(*max(fitting, key=self._quality_of) if len(fitting) > 1 else fitting[0])
+
+    def uncut(self) -> Amounts:
+        return self._uncut
 
     def narrow(self, level: int) -> Plan:
         return self._plan(2 * level, _DEPTHS[0])

@@ -25,6 +25,7 @@ SHORT = Schedule(
     distill=Recipe(epochs=6),
     quantize=Recipe(epochs=2, learning_rate=5e-4),
     quick=Recipe(epochs=2),
+    stretch=1.0,
 )
 
 
@@ -168,7 +169,7 @@ def teacher():
 
 def schedule():
     return Schedule(cut_steps=2, cut=Recipe(epochs=2, learning_rate=1e-3), distill=Recipe(epochs=6),
-                    quantize=Recipe(epochs=2, learning_rate=5e-4))
+                    quantize=Recipe(epochs=2, learning_rate=5e-4), stretch=1.0)
 """
 
 

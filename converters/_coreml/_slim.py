@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 import string
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +35,14 @@ _INLINE_BYTES = 1024
 def slim(path: Path) -> None:
     """Rewrites a package without its waste and proves that it still loads; integers and answers stay bit-equal.
 
-    A residual CNN of 12 layers loses nine tenths of what is not weights. The same package gives the same bytes.
+    A residual CNN of 12 layers loses five sixths of what is not weights. The same package gives the same bytes.
 
     Raises:
         ModelFileError: the package is damaged, or does not load any more (a bug: the old one is kept).
     """
     package = open_package(path)
     before = load_program(package)
-    weights = package.weights / WEIGHTS_FILE
-    old_blobs = weights.read_bytes() if weights.is_file() else b""
+    old_blobs = {file.name: file.read_bytes() for file in package.weights.glob("*") if file.is_file()}
     new_blobs = BlobFile()
     spec = type(package.spec)()
     spec.CopyFrom(package.spec)
@@ -61,7 +60,7 @@ def slim(path: Path) -> None:
             _inline_constants(block)  # weighs names against literals, so they must be short by now
             _rename(block, kept)
     spec.mlProgram.ClearField("attributes")
-    spec.description.ClearField("metadata")  # the converter's version and the day, which makes every file another
+    _drop_converter_notes(spec.description)
     with replacing(path) as aside:
         write_parts(aside, spec, new_blobs.to_bytes())
         after = load_program(open_package(aside))
@@ -97,6 +96,15 @@ def _interface(program: Any) -> dict[str, tuple[dict[str, str], list[str]]]:
     }
 
 
+def _drop_converter_notes(description: Any) -> None:
+    """Takes out versions and the day of conversion, which make every file another; an author's words stay."""
+    notes = description.metadata.userDefined
+    for key in [key for key in notes if key.startswith("com.github.apple.coremltools")]:
+        del notes[key]
+    if not description.metadata.ByteSize():
+        description.ClearField("metadata")
+
+
 def _values(block: Any) -> Iterator[Any]:
     """Every literal of a block, nested blocks included."""
     for operation in block.operations:
@@ -107,14 +115,16 @@ def _values(block: Any) -> Iterator[Any]:
             yield from _values(nested)
 
 
-def _move_value(value: Any, old: bytes, new: BlobFile) -> None:
-    """Puts a small literal that lies in the weight file into the model, and a large one into the new weight file."""
+def _move_value(value: Any, old: Mapping[str, bytes], new: BlobFile) -> None:
+    """Puts a small literal that lies in a weight file into the model, and a large one into the new weight file."""
     if value.WhichOneof("value") != "blobFileValue":
         return
-    blob = read_blob(old, value.blobFileValue.offset)
+    place = value.blobFileValue
+    blob = read_blob(old.get(place.fileName.rpartition("/")[2], b""), place.offset)
     if len(blob.data) <= _INLINE_BYTES and _write_inline(value, blob):
         return
-    value.blobFileValue.offset = new.add(blob)
+    place.fileName = f"@model_path/weights/{WEIGHTS_FILE}"
+    place.offset = new.add(blob)
 
 
 def _write_inline(value: Any, blob: Blob) -> bool:

@@ -6,7 +6,7 @@ import torch
 
 from demo_apps.speech._task import DigitsTask, digits
 from demo_apps.speech._teacher import TEACHER_RECIPE, DigitsNet, digits_net
-from mobiledistill import Demo, DemoRequest, Recipe, Schedule
+from mobiledistill import Demo, DemoRequest, Schedule
 
 __all__ = ["demo"]
 
@@ -27,5 +27,5 @@ demo = Demo(
     make_task=_task,
     make_teacher=_teacher,
     teacher_recipe=TEACHER_RECIPE,
-    schedule=Schedule(distill=Recipe(epochs=30), quantize=Recipe(epochs=8, learning_rate=5e-4, weight_decay=0.0)),
+    schedule=Schedule(),
 )

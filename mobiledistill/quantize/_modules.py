@@ -20,27 +20,9 @@ _Q_MIN, _Q_MAX = -128, 127
 _ops = torch.ops.quantized_decomposed
 
 
-class _RoundStraightThrough(torch.autograd.Function):
-    """Rounds half to even; its gradient is the identity."""
-
-    @staticmethod
-    def forward(ctx: object, x: Tensor) -> Tensor:
-        return torch.round(x)
-
-    @staticmethod
-    def backward(ctx: object, *gradients: Tensor) -> Tensor:
-        return gradients[0]
-
-
-def _round(x: Tensor) -> Tensor:
-    return cast(Tensor, _RoundStraightThrough.apply(x))  # type: ignore[no-untyped-call]  # torch leaves it untyped
-
-
-def _damped(scale: Tensor, elements: int) -> Tensor:
-    """The scale itself, its gradient divided by sqrt(elements * 127), so that it moves as slowly as a weight."""
-    factor = (elements * _Q_MAX) ** -0.5
-    slow: Tensor = scale * factor
-    return (scale - slow).detach() + slow
+def _gradient_damping(elements: int) -> float:
+    """LSQ divides a scale's gradient by sqrt(elements * 127), so that it moves as slowly as a weight."""
+    return float((elements * _Q_MAX) ** -0.5)
 
 
 class ActivationQuantizer(nn.Module):
@@ -68,9 +50,11 @@ class ActivationQuantizer(nn.Module):
         if self.observed is not None:
             self.observed.append(_subsample(x.detach()))
             return x
-        scale = _damped(self.scale, x[0].numel())
-        integers = torch.clamp(_round(x / scale) + self.zero_point, _Q_MIN, _Q_MAX)
-        return (integers - self.zero_point) * scale
+        damping = _gradient_damping(x[0].numel())
+        zero_point = self.zero_point.float().reshape(1)
+        return torch._fake_quantize_learnable_per_tensor_affine(
+            x, self.scale.reshape(1), zero_point, _Q_MIN, _Q_MAX, damping
+        )
 
     def settle(self, percentile: float) -> None:
         """Chooses the grid that covers the observed values up to ``percentile``; the range always holds 0."""
@@ -101,6 +85,7 @@ class QuantizedLayer(nn.Module):
 
     weight: Tensor
     weight_scale: Tensor
+    weight_zero_point: Tensor
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
@@ -118,8 +103,10 @@ class QuantizedLayer(nn.Module):
                 Tensor,
                 _ops.dequantize_per_channel.default(_ops.quantize_per_channel.default(self.weight, *grid), *grid),
             )
-        scale = _per_channel(_damped(self.weight_scale, self.weight[0].numel()), self.weight)
-        return torch.clamp(_round(self.weight / scale), -_Q_MAX, _Q_MAX) * scale
+        damping = _gradient_damping(self.weight[0].numel())
+        return torch._fake_quantize_learnable_per_channel_affine(
+            self.weight, self.weight_scale, self.weight_zero_point.float(), 0, -_Q_MAX, _Q_MAX, damping
+        )
 
     def freeze(self, input_scale: float) -> None:
         """Moves weight and bias onto their grids and fixes them there."""

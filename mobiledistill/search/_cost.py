@@ -44,7 +44,8 @@ class CostModel:
     """Predicts bytes, milliseconds and memory of a network.
 
     A raw estimate (stored bytes, or multiply-accumulates) is mapped to the measured quantity by a line through the
-    points measured so far in this run, so each round predicts better than the last.
+    points measured so far in this run, so each round predicts better than the last. Before the first measurement
+    bytes are those of the numbers alone, and nothing is known of milliseconds, so they bind nothing.
 
     Attributes:
         bytes_per_weight: how a weight is stored.
@@ -59,7 +60,7 @@ class CostModel:
         raw = self._raw(target[1], network)
         points = self.points.get(target, [])
         if not points:
-            return raw
+            return raw if target[1] != "latency_ms" else 0.0
         if len(points) == 1:
             x, y = points[0]
             return y + self._prior_slope(target[1], x, y) * (raw - x)

@@ -73,6 +73,22 @@ def test_a_parameter_that_is_used_twice_is_stored_once() -> None:
     assert torch.equal(folded.module()(x=x)["y"], module(x))
 
 
+def test_a_parameter_on_two_grids_stays() -> None:
+    class Two(Rounded):
+        def forward(self, x: Tensor) -> Tensor:
+            y = F.linear(x, self.rounded())
+            coarse = (self.scale, self.zero_point, 0, -1, 1, torch.int8)
+            steps = _ops.quantize_per_channel.default(self.weight, *coarse)
+            return F.linear(y, _ops.dequantize_per_channel.default(steps, *coarse))
+
+    module, x = Two(twice=False, plain=False), torch.ones(1, 2)
+
+    folded = fold_weight_quantization(export_program(Program(module, {"x": x}, ("y",))))
+
+    assert folded.state_dict["module.weight"].dtype == torch.float32
+    assert torch.equal(folded.module()(x=x)["y"], module(x))
+
+
 def test_a_parameter_that_is_also_read_as_floats_stays() -> None:
     module, x = Rounded(twice=False, plain=True), torch.ones(1, 2)
 

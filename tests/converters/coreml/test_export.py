@@ -146,7 +146,7 @@ def test_signatures_need_names_of_their_own(names: list[str], floats: Exported, 
     "function",
     [
         pytest.param(lambda x: F.max_pool2d(x, 2), id="pooling without stride"),
-        pytest.param(lambda x: F.gelu(4 * x, approximate="tanh"), id="gelu by tanh"),
+        pytest.param(lambda x: F.gelu(x, approximate="tanh"), id="gelu by tanh"),
         pytest.param(F.celu, id="default decompositions"),
         pytest.param(lambda x: F.hardswish(F.group_norm(x, 2)), id="group norm"),
         pytest.param(lambda x: F.scaled_dot_product_attention(x, x, x), id="attention"),

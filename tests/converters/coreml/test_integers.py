@@ -11,8 +11,10 @@ from torch import nn
 
 from converters import Program, integer_differences, module_integers
 from converters._coreml import export_coreml, read_integers
+from converters._coreml._package import open_package
+from converters._coreml._slim import load_program
 from converters._integers import Grid
-from tests.converters._networks import ResidualNet, quantized_net
+from tests.converters._networks import ActivationGrid, ResidualNet, quantized_net
 from tests.converters.coreml._programs import save_mil
 from tests.converters.coreml.conftest import Exported
 
@@ -27,6 +29,19 @@ def test_a_package_holds_its_modules_integers(quantized: Exported) -> None:
     assert integer_differences(expected, stored["main"]) == []
     assert all(np.array_equal(one.weight, other.weight) for one, other in zip(expected, stored["main"], strict=True))
     assert all(layer.input is not None and layer.output is not None for layer in stored["main"])
+
+
+def test_every_grid_of_a_package_is_one_of_the_modules(quantized: Exported) -> None:
+    grids = [part for part in quantized.program.module.modules() if isinstance(part, ActivationGrid)]
+    program = load_program(open_package(quantized.path))
+
+    stored = {
+        float(operation.inputs["scale"].val)
+        for operation in program.functions["main"].operations
+        if operation.op_type in ("quantize", "dequantize")
+    }
+
+    assert stored == {float(np.float32(grid.scale)) for grid in grids}
 
 
 def test_both_signatures_hold_them(two_signatures: Exported) -> None:

@@ -35,6 +35,25 @@ def test_half_precision_rounds_what_each_operator_reads_and_writes(tmp_path: Pat
     assert not np.allclose(narrow, wide, rtol=1e-4)
 
 
+def test_half_precision_rounds_the_inputs(tmp_path: Path) -> None:
+    path = save_mil(tmp_path / "net.mlpackage", (1,), lambda mb, x: mb.sub(x=x, y=np.float32(1)))
+    x = np.array([1.0004], np.float32)  # half of a float16 step above 1
+
+    wide, narrow = (CoreMLModel(path, precision).run({"x": x})["y"] for precision in ("float32", "float16"))
+
+    assert wide.item() == pytest.approx(0.0004, rel=1e-3)
+    assert narrow.item() == 0.0
+
+
+def test_a_half_precision_program_computes_in_float32(tmp_path: Path) -> None:
+    path = save_mil(tmp_path / "net.mlpackage", (1, 4), lambda mb, x: mb.layer_norm(x=x, axes=[1]), half=True)
+    x = np.array([[300, -300, 300, -300]], np.float32)
+
+    answer = CoreMLModel(path).run({"x": x})["y"]  # 300 squared is more than float16 holds
+
+    np.testing.assert_allclose(answer, [[1, -1, 1, -1]], rtol=1e-3)
+
+
 def test_half_precision_accumulates_in_float32(tmp_path: Path) -> None:
     path = save_mil(tmp_path / "net.mlpackage", (1, 4096), lambda mb, x: mb.reduce_sum(x=x, axes=[1]))
 

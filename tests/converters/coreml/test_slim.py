@@ -14,7 +14,7 @@ from converters import Program, size_bytes
 from converters._coreml import CoreMLModel, export_coreml, read_integers, slim
 from converters._coreml._blobs import Blob, BlobFile, read_blob
 from converters._coreml._library import coremltools
-from converters._coreml._package import open_package
+from converters._coreml._package import open_package, write_parts
 from converters._errors import ModelFileError
 from converters._quiet import quiet
 from tests.converters._networks import ActivationGrid, QuantizedLayer, example_input, freeze
@@ -107,6 +107,22 @@ def test_twelve_layers_of_forty_thousand_integers_fit_60_kb(tmp_path: Path) -> N
     assert size_bytes(path) - weights - scales_and_biases <= 14_000
 
 
+def test_notes_of_the_converter_go_and_those_of_the_author_stay(quantized: Exported, tmp_path: Path) -> None:
+    assert quantized.plain is not None
+    package, path = open_package(quantized.plain), tmp_path / "net.mlpackage"
+    metadata = package.spec.description.metadata
+    metadata.license = "CC0"
+    metadata.userDefined["com.github.apple.coremltools.conversion_date"] = "2026-11-23"
+    metadata.userDefined["preprocessing"] = "none"
+    write_parts(path, package.spec, (package.weights / "weight.bin").read_bytes())
+
+    slim(path)
+
+    kept = open_package(path).spec.description.metadata
+    assert (kept.license, dict(kept.userDefined)) == ("CC0", {"preprocessing": "none"})
+    assert not open_package(quantized.path).spec.description.HasField("metadata")
+
+
 def test_inner_names_are_short_and_constants_stand_once(two_signatures: Exported) -> None:
     program = open_package(two_signatures.path).spec.mlProgram
 
@@ -149,6 +165,25 @@ def test_constants_of_all_sizes_survive(tmp_path: Path) -> None:
 
     assert np.array_equal(CoreMLModel(path).run({"x": np.ones(1, np.float32)})["y"], before)
     assert np.array_equal(before, np.concatenate([np.ones(1), *constants, *constants]).astype(np.float32))
+
+
+def test_weights_of_several_files_come_into_one(tmp_path: Path) -> None:
+    constant = np.random.default_rng(0).normal(size=5000).astype(np.float32)
+    path = save_mil(
+        tmp_path / "net.mlpackage", (5000,), lambda mb, x: mb.mul(x=mb.add(x=x, y=constant), y=constant[::-1])
+    )
+    package = open_package(path)
+    shutil.copy(package.weights / "weight.bin", package.weights / "other.bin")
+    (block,) = package.spec.mlProgram.functions["main"].block_specializations.values()
+    blobs = [operation.attributes["val"].blobFileValue for operation in block.operations if operation.type == "const"]
+    blobs[0].fileName = "@model_path/weights/other.bin"
+    (path / "Data/com.apple.CoreML/model.mlmodel").write_bytes(package.spec.SerializeToString())
+
+    slim(path)
+
+    answer = CoreMLModel(path).run({"x": np.ones(5000, np.float32)})["y"]
+    assert np.array_equal(answer, (1 + constant) * constant[::-1])
+    assert [part.name for part in open_package(path).weights.iterdir()] == ["weight.bin"]
 
 
 def test_a_package_that_cannot_be_read_is_left_alone(quantized: Exported, tmp_path: Path) -> None:

@@ -46,6 +46,16 @@ def test_poolings_are_those_of_torch(
     )
 
 
+def test_a_window_that_would_start_behind_the_input_is_left_out() -> None:
+    x = noise((1, 1, 2), 0)
+    geometry = {"kernel_sizes": [2], "strides": [3], "pad_type": "custom", "pad": [1, 1], "ceil_mode": True}
+
+    answer = output("max_pool", x=x, **geometry)
+
+    assert np.array_equal(answer, F.max_pool1d(torch.from_numpy(x), 2, 3, 1, ceil_mode=True).numpy())
+    assert answer.shape == (1, 1, 1)
+
+
 def test_same_padding_of_a_pooling() -> None:
     x = np.arange(5, dtype=np.float32).reshape(1, 1, 5)
 
