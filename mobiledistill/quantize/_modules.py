@@ -1,12 +1,14 @@
 """Modules that hold integers: trained with straight-through gradients, then frozen onto their grids.
 
-While training, a quantizer rounds in the forward pass and lets gradients through, and its scale learns too (LSQ).
+While training, a quantizer rounds in the forward pass and lets gradients through, and its scale learns too (LSQ),
+as a logarithm: it stays positive, and one step of the optimizer changes small and large scales by the same share.
 Frozen, the same modules emit ``quantized_decomposed`` operators, which every converter turns into its format's own
 integers. So the integers are the module's, and no converter ever chooses one.
 """
 
 from __future__ import annotations
 
+import math
 from typing import cast
 
 import torch
@@ -18,11 +20,6 @@ __all__ = ["ActivationQuantizer", "QuantConv2d", "QuantLinear", "QuantizedLayer"
 
 _Q_MIN, _Q_MAX = -128, 127
 _ops = torch.ops.quantized_decomposed
-
-
-def _gradient_damping(elements: int) -> float:
-    """LSQ divides a scale's gradient by sqrt(elements * 127), so that it moves as slowly as a weight."""
-    return float((elements * _Q_MAX) ** -0.5)
 
 
 class ActivationQuantizer(nn.Module):
@@ -37,8 +34,8 @@ class ActivationQuantizer(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.scale = nn.Parameter(torch.ones(()))
-        self.register_buffer("zero_point", torch.zeros((), dtype=torch.int64))
+        self.log_scale = nn.Parameter(torch.zeros(1))
+        self.register_buffer("zero_point", torch.zeros(1, dtype=torch.int64))
         self.frozen = False
         self.observed: list[Tensor] | None = None
 
@@ -50,10 +47,9 @@ class ActivationQuantizer(nn.Module):
         if self.observed is not None:
             self.observed.append(_subsample(x.detach()))
             return x
-        damping = _gradient_damping(x[0].numel())
-        zero_point = self.zero_point.float().reshape(1)
+        zero_point = self.zero_point.float()
         return torch._fake_quantize_learnable_per_tensor_affine(
-            x, self.scale.reshape(1), zero_point, _Q_MIN, _Q_MAX, damping
+            x, self.log_scale.exp(), zero_point, _Q_MIN, _Q_MAX, 1.0
         )
 
     def settle(self, percentile: float) -> None:
@@ -64,14 +60,14 @@ class ActivationQuantizer(nn.Module):
         high = max(0.0, _quantile(values, percentile))
         scale = max((high - low) / (_Q_MAX - _Q_MIN), 1e-6)
         with torch.no_grad():
-            self.scale.fill_(scale)
+            self.log_scale.fill_(math.log(scale))
             self.zero_point.fill_(max(_Q_MIN, min(_Q_MAX, round(_Q_MIN - low / scale))))
 
     def freeze(self) -> None:
         """Fixes the grid for good."""
-        self.scale_value = float(self.scale.detach().abs())
+        self.scale_value = float(self.log_scale.detach().exp())
         self.zero_point_value = int(self.zero_point)
-        del self.scale, self.zero_point
+        del self.log_scale, self.zero_point
         self.frozen = True
 
 
@@ -91,7 +87,7 @@ class QuantizedLayer(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(weight.detach().clone())
         self.bias = nn.Parameter(torch.zeros(len(weight)) if bias is None else bias.detach().clone())
-        self.weight_scale = nn.Parameter(_least_squares_scale(weight.detach()))
+        self.log_weight_scale = nn.Parameter(_least_squares_scale(weight.detach()).log())
         self.register_buffer("weight_zero_point", torch.zeros(len(weight), dtype=torch.int64))
         self.frozen = False
 
@@ -103,21 +99,21 @@ class QuantizedLayer(nn.Module):
                 Tensor,
                 _ops.dequantize_per_channel.default(_ops.quantize_per_channel.default(self.weight, *grid), *grid),
             )
-        damping = _gradient_damping(self.weight[0].numel())
+        scale, zero_point = self.log_weight_scale.exp(), self.weight_zero_point.float()
         return torch._fake_quantize_learnable_per_channel_affine(
-            self.weight, self.weight_scale, self.weight_zero_point.float(), 0, -_Q_MAX, _Q_MAX, damping
+            self.weight, scale, zero_point, 0, -_Q_MAX, _Q_MAX, 1.0
         )
 
     def freeze(self, input_scale: float) -> None:
         """Moves weight and bias onto their grids and fixes them there."""
         with torch.no_grad():
-            scale = self.weight_scale.abs().clamp_min(1e-7)
+            scale = self.log_weight_scale.exp()
             broadcast = _per_channel(scale, self.weight)
             integers = torch.clamp(torch.round(self.weight / broadcast), -_Q_MAX, _Q_MAX)
             weight = integers * broadcast
             accumulator_step = scale.double() * input_scale
             bias = (torch.round(self.bias.double() / accumulator_step) * accumulator_step).float()
-        del self.weight, self.weight_scale, self.bias
+        del self.weight, self.log_weight_scale, self.bias
         self.register_buffer("weight", weight)
         self.register_buffer("weight_scale", scale)
         self.register_buffer("bias", bias)

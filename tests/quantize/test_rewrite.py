@@ -74,8 +74,8 @@ def test_integers_learn(images: Tensor) -> None:
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.5 * losses[0]
     scales = [p for name, p in prepared.named_parameters() if name.endswith("scale")]
-    assert all(p.grad is not None for p in scales)
-    assert sum(float(p.grad.abs().sum()) > 0 for p in scales if p.grad is not None) > len(scales) / 2
+    assert len(scales) == 14
+    assert sum(float(p.grad.abs().sum()) > 0 for p in scales if p.grad is not None) >= 12
 
 
 def test_signatures_share_what_their_modules_share(images: Tensor) -> None:
