@@ -36,6 +36,7 @@ _LATENCY_AIM = 0.97  # of a limit in milliseconds: the interval's upper end is w
 _WELL_USED = 0.9
 _ENOUGH = 0.96  # used to this share, another round cannot gain much
 _TRAINED_ROUNDS = 3
+_MARGIN = 0.03  # what a plan leaves free for each trained one before it that missed
 
 History = list[tuple[str, int, float, float | None]]
 
@@ -91,19 +92,21 @@ def compress(
     source = _source(job)
     cost = CostModel(bytes_per_weight(quantize))
     facts = _teacher_facts(job, source, cost)
-    for _ in range(_TRAINED_ROUNDS):
-        plan, ending = _search(job, source, cost, facts)
+    for attempt in range(_TRAINED_ROUNDS):
+        plan, ending = _search(job, source, cost, facts, margin=attempt * _MARGIN)
         longer = _stretch(source, plan, schedule.stretch)
         modules, history = _train(
             job, source, plan, schedule.distill.stretched(longer), schedule.quantize.stretched(longer)
         )
         files = write_and_measure(job, modules)
         checks = check_limits(job, files, facts)
+        if not all(_beats(job.task, file.validation_score, job.trivial_score()) for file in files.values()):
+            raise _nearest(job, source, facts)
         if not any(check.status == "missed" for check in checks):
             return _finish(job, source, facts, plan, modules, files, checks, history, ending)
         _learn(job, source, cost, plan, files)
-        shape = {"plan": dict(plan.channels), "width": plan.width, "depth": plan.depth}
-        job.rounds.append({**shape, "trained": True, "missed": [asdict(check) for check in checks]})
+        missed = [asdict(check) for check in checks if check.status == "missed"]
+        job.rounds.append({**_shape(plan), "trained": True, "missed": missed})
     result = _finish(job, source, facts, plan, modules, files, checks, history, ending)
     raise _unreachable(result, "after training")
 
@@ -126,18 +129,20 @@ def _source(job: Job) -> Source:
         return FamilyMembers(job.student, job.teacher, run, quick_quality, job.schedule.seed, bits)
 
 
-def _search(job: Job, source: Source, cost: CostModel, facts: TeacherFacts) -> tuple[Plan, Ending]:
-    """The plan that keeps every limit on files and uses the tightest one best."""
-    limits = job.file_limits()
+def _search(job: Job, source: Source, cost: CostModel, facts: TeacherFacts, margin: float) -> tuple[Plan, Ending]:
+    """The plan that keeps every limit on files and uses the tightest one best.
+
+    ``margin`` is the share of each limit to stay below: trained files of an earlier plan came out above.
+    """
+    limits = {target: limit * (1 - margin) for target, limit in job.file_limits().items()}
     aims = {target: limit * _aim(target[1]) for target, limit in limits.items()}
     tried: dict[str, tuple[Plan, float]] = {}
-    for _ in range(job.schedule.rounds):
-        plan = source.propose(cost, aims)
-        if plan is None:
-            narrowest = source.narrow(1)
-            if narrowest.to_json() in tried:
-                break
-            plan = narrowest
+    for round_number in range(job.schedule.rounds + 1):
+        last_resort = round_number == job.schedule.rounds
+        if last_resort and any(used <= 1.0 for _, used in tried.values()):
+            break
+        plan = None if last_resort else source.propose(cost, aims)
+        plan = plan or source.narrow(1)
         if plan.to_json() in tried:
             break
         measured = _try_untrained(job, source, cost, plan, tuple(limits))
@@ -174,9 +179,7 @@ def _try_untrained(
     measured = {target: known[f"{target[0]}/{target[1]}"] for target in targets}
     for target, value in measured.items():
         cost.correct(target, source.amounts(plan), value)
-    job.rounds.append(
-        {"plan": dict(plan.channels), "width": plan.width, "depth": plan.depth, "trained": False, "measured": known}
-    )
+    job.rounds.append({**_shape(plan), "trained": False, "measured": known})
     return measured
 
 
@@ -377,6 +380,10 @@ def _teacher_facts(job: Job, source: Source, cost: CostModel) -> TeacherFacts:
 def _remembered_score(job: Job, modules: Mapping[str, nn.Module], split: Split) -> Score:
     known = job.run.recall("scores", [job.teacher_id, split], lambda: asdict(job.score(modules, split)))
     return Score(known["value"], known["n"], (known["ci95"][0], known["ci95"][1]))
+
+
+def _shape(plan: Plan) -> dict[str, object]:
+    return {"plan": dict(plan.channels), "width": plan.width, "depth": plan.depth}
 
 
 def _plan_note(plan: Plan) -> str:

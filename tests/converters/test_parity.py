@@ -1,0 +1,120 @@
+"""What verify lets pass and what it catches: planted faults, in each format, named by their layer."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import fx
+
+from converters import FORMATS, Format, InputError, ParityError, Program, compare, convert, suffix_of, verify
+from mobiledistill.quantize import calibrate, freeze, prepare
+from tests.networks import Residual, settled
+
+IMAGES = torch.randn(48, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+INPUTS: dict[str, NDArray[np.generic]] = {"image": IMAGES.numpy()}
+
+
+@pytest.fixture(scope="module")
+def module() -> fx.GraphModule:
+    torch.manual_seed(0)
+    prepared = prepare({"main": settled(Residual(12), IMAGES)})
+    calibrate(prepared, {"main": {"image": IMAGES}}, 99.99)
+    frozen = freeze(prepared)["main"]
+    assert isinstance(frozen, fx.GraphModule)
+    return frozen
+
+
+def program(module: torch.nn.Module) -> Program:
+    return Program(module, {"image": IMAGES[:1]}, ("logits",))
+
+
+def bias_times_three(module: fx.GraphModule) -> None:
+    module.get_submodule("head").bias *= 3  # type: ignore[operator]
+
+
+def zero_point_shifted(module: fx.GraphModule) -> None:
+    module.get_submodule("grid_second").zero_point_value += 2  # type: ignore[operator]
+
+
+def weight_transposed(module: fx.GraphModule) -> None:
+    layer = module.get_submodule("first")
+    layer.weight.copy_(layer.weight.transpose(2, 3).clone())  # type: ignore[operator, union-attr]
+
+
+def scale_off_by_two_percent(module: fx.GraphModule) -> None:
+    layer = module.get_submodule("second")
+    layer.weight_scale[0] *= 1.02  # type: ignore[operator]
+    layer.weight[0] *= 1.02  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_modules_own_file_passes(module: fx.GraphModule, tmp_path: Path, format: Format) -> None:
+    path = convert(program(module), tmp_path / f"a{suffix_of(format)}")
+    parity = verify(path, program(module), INPUTS)
+    assert parity.integers_equal
+    assert parity.n == 48
+    assert parity.max_steps is not None
+    assert parity.max_steps <= 1.001
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize(
+    ("fault", "layer"),
+    [
+        (bias_times_three, "head"),
+        (zero_point_shifted, "second"),
+        (weight_transposed, "first"),
+        (scale_off_by_two_percent, "second"),
+    ],
+)
+def test_planted_faults_are_caught_and_named(
+    module: fx.GraphModule, tmp_path: Path, format: Format, fault: Callable[[fx.GraphModule], None], layer: str
+) -> None:
+    wrong = copy.deepcopy(module)
+    with torch.no_grad():
+        fault(wrong)
+    path = convert(program(wrong), tmp_path / f"a{suffix_of(format)}")
+    with pytest.raises(ParityError, match=f"First departing layer: {layer}"):
+        verify(path, program(module), INPUTS)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_float_file_must_come_close(tmp_path: Path, format: Format) -> None:
+    network = settled(Residual(12), IMAGES)
+    path = convert(program(network), tmp_path / f"a{suffix_of(format)}")
+    assert verify(path, program(network), INPUTS).sqnr_db >= 80
+    with torch.no_grad():
+        network.get_submodule("head").weight[0, 0] += 0.05  # type: ignore[operator, index]
+    with pytest.raises(ParityError, match="80 dB are due"):
+        verify(path, program(network), INPUTS)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_half_precision_halves_the_weights_and_keeps_45_db(tmp_path: Path, format: Format) -> None:
+    network = settled(Residual(48), IMAGES)
+    whole = convert(program(network), tmp_path / f"a{suffix_of(format)}")
+    half = convert(program(network), tmp_path / f"b{suffix_of(format)}", precision="float16")
+    assert verify(half, program(network), INPUTS, "float16").sqnr_db >= 45
+    assert _bytes(half) < 0.6 * _bytes(whole)
+
+
+def test_compare_measures_noise_against_signal() -> None:
+    signal = np.array([[1.0], [-1.0]])
+    noisy = signal + np.array([[0.1], [-0.1]])
+    assert compare({"y": signal}, {"y": noisy}).sqnr_db == pytest.approx(20.0)
+    assert compare({"y": signal}, {"y": noisy}, {"y": 0.05}).max_steps == pytest.approx(2.0)
+
+
+def test_missing_outputs_are_refused() -> None:
+    with pytest.raises(InputError, match="lack the outputs"):
+        compare({"y": np.zeros((1, 1))}, {"z": np.zeros((1, 1))})
+
+
+def _bytes(path: Path) -> int:
+    return sum(part.stat().st_size for part in path.rglob("*")) if path.is_dir() else path.stat().st_size
