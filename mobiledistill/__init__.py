@@ -3,6 +3,8 @@
 A trained model, data and a budget in; out come the files, in TFLite, Core ML and ONNX, that keep it when measured.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from converters import (
     ConversionError,
     DeviceError,
@@ -18,7 +20,7 @@ from converters import (
     load,
     verify,
 )
-from mobiledistill import devices, distill, quantize
+from mobiledistill import distill, quantize
 from mobiledistill._budget import Budget, Limit
 from mobiledistill._compress import compress
 from mobiledistill._demo import Demo, DemoRequest
@@ -28,7 +30,10 @@ from mobiledistill._result import Artifact, BudgetError, CompressionResult, Endi
 from mobiledistill._schedule import Recipe, Schedule
 from mobiledistill._task import Batch, Head, Metric, Output, Predict, Score, Signature, Split, Task, TensorSpec
 from mobiledistill._teach import train_model
-from mobiledistill.devices import Measurement, profile
+
+if TYPE_CHECKING:
+    from mobiledistill import devices
+    from mobiledistill.devices import Measurement, profile
 
 __all__ = [
     "Artifact",
@@ -77,3 +82,13 @@ __all__ = [
     "train_model",
     "verify",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Loads what measures on first use: the validation behind it would cost every import a tenth more."""
+    if name not in ("Measurement", "devices", "profile"):
+        raise AttributeError(f"module 'mobiledistill' has no attribute {name!r}")
+    from importlib import import_module
+
+    module = import_module("mobiledistill.devices")
+    return module if name == "devices" else getattr(module, name)

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
@@ -23,11 +24,13 @@ from mobiledistill._sources import Cuts, FamilyMembers, Source
 from mobiledistill._student import Family, example_run, export, integers_of, rounded, signature_modules
 from mobiledistill._task import Batch, Score, Split, Task
 from mobiledistill._workdir import fingerprint, write_text
-from mobiledistill.devices import Device
 from mobiledistill.distill import Loss
 from mobiledistill.quantize import Int8, Scheme, freeze
 from mobiledistill.search import CostModel, Target
 from mobiledistill.train import EpochLog, fit
+
+if TYPE_CHECKING:
+    from mobiledistill.devices import Device
 
 __all__ = ["compress"]
 
@@ -323,7 +326,8 @@ def _nearest(job: Job, source: Source, facts: TeacherFacts) -> BudgetError:
 
 def _unreachable(result: CompressionResult, when: str) -> BudgetError:
     missed = [check for check in result.limits if check.status == "missed"]
-    binding = max(missed, key=lambda check: check.used)
+    # Nothing missed: the files are small and fast enough, but their student answers like one that never looked.
+    binding = max(missed or result.limits, key=lambda check: check.used)
     alike = [c for c in result.limits if c.name == binding.name and c.limit == binding.limit and c.measured is not None]
     smallest = max(check.measured or 0.0 for check in alike)
     where = f" on {binding.format}" if binding.format else ""

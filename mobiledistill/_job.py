@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,11 +22,12 @@ from mobiledistill._schedule import Schedule
 from mobiledistill._student import Family, as_tuple, check_module, predictor, signature_modules
 from mobiledistill._task import Arrays, Batch, Score, Split, Task
 from mobiledistill._workdir import Workdir, data_fingerprint, fingerprint
-from mobiledistill.devices import Device, LatencyPerUse, Measurement, latency_per_use
-from mobiledistill.devices import open as open_device
 from mobiledistill.distill import Loss, SoftTargets, Step
 from mobiledistill.quantize import Scheme
 from mobiledistill.search import Target
+
+if TYPE_CHECKING:
+    from mobiledistill.devices import Device, LatencyPerUse, Measurement
 
 __all__ = ["Job", "Latency", "bytes_per_weight"]
 
@@ -75,6 +76,8 @@ class Job:
         workdir: str | Path,
         progress: Progress | None,
     ) -> Job:
+        from mobiledistill.devices import open as open_device
+
         unknown = [format for format in formats if format not in FORMATS]
         if unknown or not formats:
             raise InputError(f"formats must name some of {', '.join(FORMATS)}, but got {tuple(formats)!r}.")
@@ -147,6 +150,8 @@ class Job:
 
     def measure(self, path: Path, format: Format) -> Latency | None:
         """Latency and memory of a file, measured once and remembered by its bytes."""
+        from mobiledistill.devices import Measurement, latency_per_use
+
         if format not in self.device.formats:
             return None
         limit = self.budget.limit("latency_ms", format)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import nn
 
@@ -15,7 +15,9 @@ from converters import Format, MobileDistillError, Parity
 from mobiledistill._budget import Budget
 from mobiledistill._plan import Plan
 from mobiledistill._task import Metric, Score
-from mobiledistill.devices import Measurement
+
+if TYPE_CHECKING:
+    from mobiledistill.devices import Measurement
 
 __all__ = ["Artifact", "BudgetError", "CompressionResult", "Ending", "LimitCheck", "Status", "TeacherFacts"]
 

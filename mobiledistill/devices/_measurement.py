@@ -35,7 +35,7 @@ SamplesMs = Annotated[tuple[ProcessSamples, ...], Field(min_length=1)]
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
 
 class DeviceInfo(_Record):

@@ -243,7 +243,7 @@ def _backend(latency: Data) -> str:
     asked, obtained = backend.get("asked"), backend.get("obtained")
     if asked is None:
         return ""
-    return str(obtained) if asked == obtained else f"{obtained}, though {asked} was asked for"
+    return str(obtained) if asked == obtained else f"{obtained} (asked: {asked})"
 
 
 def _telemetry(key: str, tell: Callable[[Any], str]) -> Callable[[Data], str]:
