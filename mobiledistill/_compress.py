@@ -21,8 +21,8 @@ from mobiledistill._progress import Progress
 from mobiledistill._result import Artifact, BudgetError, CompressionResult, Ending, LimitCheck, TeacherFacts
 from mobiledistill._schedule import Recipe, Schedule
 from mobiledistill._sources import Cuts, FamilyMembers, Source
-from mobiledistill._student import Family, example_run, export, integers_of, rounded, signature_modules
-from mobiledistill._task import Batch, Score, Split, Task
+from mobiledistill._student import Family, example_run, export, integers_of, programs_of, rounded, signature_modules
+from mobiledistill._task import Batch, Score, Task
 from mobiledistill._workdir import fingerprint, write_text
 from mobiledistill.distill import Loss
 from mobiledistill.quantize import Int8, Scheme, freeze
@@ -171,7 +171,8 @@ def _try_untrained(
     def measure() -> dict[str, float]:
         student = source.build(plan)
         folder = job.run.files("untrained")
-        _, paths = export(job.task, integers_of(job.task, student, job.scheme), formats, folder, job.scheme)
+        programs = programs_of(job.task, integers_of(job.task, student, job.scheme))
+        paths = export(programs, formats, folder, job.scheme)
         values = {f"{format}/{name}": quantity(job, name, format, paths[format]) for format, name in targets}
         job.run.discard("untrained")
         return {target: value for target, value in values.items() if value is not None}
@@ -356,15 +357,17 @@ def _teacher_facts(job: Job, source: Source, cost: CostModel) -> TeacherFacts:
         path = folder / f"student{suffix_of(first)}"
         if not path.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            _, paths = export(job.task, integers_of(job.task, job.teacher, scheme), (first,), folder, scheme)
-            path = paths[first]
+            path = export(programs_of(job.task, integers_of(job.task, job.teacher, scheme)), (first,), folder, scheme)[
+                first
+            ]
         return size_bytes(path), job.measure(path, first)
 
     with job.phase("teacher"):
         job.report("teacher", 0, 1, f"its scores, and its files in {first}")
         size, latency = write(None, "float32")
         quantized_size, quantized_latency = (size, latency) if job.scheme is None else write(job.scheme, "stored")
-        score, validation_score = (_remembered_score(job, modules, split) for split in ("test", "validation"))
+        score = _teacher_score(job, modules, "test")
+        validation_score = _teacher_score(job, modules, "validation")
     if isinstance(source, Cuts) and job.student is None:
         full = source.uncut()
         cost.correct((first, "size_bytes"), full, quantized_size)
@@ -381,9 +384,8 @@ def _teacher_facts(job: Job, source: Source, cost: CostModel) -> TeacherFacts:
     )
 
 
-def _remembered_score(job: Job, modules: Mapping[str, nn.Module], split: Split) -> Score:
-    known = job.run.recall("scores", [job.teacher_id, split], lambda: asdict(job.score(modules, split)))
-    return Score(known["value"], known["n"], (known["ci95"][0], known["ci95"][1]))
+def _teacher_score(job: Job, modules: Mapping[str, nn.Module], split: Split) -> Score:
+    return job.recalled_score([job.teacher_id, split], lambda: asdict(job.score(modules, split)))
 
 
 def _shape(plan: Plan) -> dict[str, object]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from torch import nn
 
-from converters import Format, Parity, download_bytes, size_bytes, verify
+from converters import Format, Parity, Program, download_bytes, size_bytes, suffix_of, verify
 from mobiledistill._job import Job, Latency
 from mobiledistill._result import LimitCheck, TeacherFacts
-from mobiledistill._student import export
+from mobiledistill._student import export, programs_of
 from mobiledistill._task import Score, Task
+from mobiledistill._workdir import digest_of, fingerprint
 from mobiledistill.quantize import Fp16
 
 __all__ = ["File", "check_limits", "measured_value", "quantity", "write_and_measure"]
@@ -31,20 +32,52 @@ class File:
 
 
 def write_and_measure(job: Job, modules: Mapping[str, nn.Module]) -> dict[Format, File]:
-    folder = job.run.files("artifacts")
-    with job.phase("convert"):
-        job.report("convert", 0, len(job.formats), ", ".join(job.formats))
-        programs, paths = export(job.task, modules, job.formats, folder, job.scheme)
+    """Writes a student's files, proves each against the student, scores and measures them; each step only once."""
+    programs = programs_of(job.task, modules)
+    paths = _write(job, programs, nn.ModuleDict(dict(modules)))
     files = {}
     for number, (format, path) in enumerate(paths.items()):
         with job.phase("verify"):
             job.report("verify", number, len(paths), f"{format} against the student")
-            samples = {name: value[:_PARITY_SAMPLES] for name, value in job.task.calibration_inputs("main").items()}
-            parity = verify(path, programs, samples, "float16" if isinstance(job.scheme, Fp16) else "float32")
+            parity = _prove(job, path, programs)
         with job.phase("score"):
             score = job.score_file(path, "validation")
-        files[format] = File(path, size_bytes(path), download_bytes(path), parity, score, job.measure(path, format))
+        files[format] = File(
+            path=path,
+            size_bytes=size_bytes(path),
+            download_bytes=download_bytes(path),
+            parity=parity,
+            validation_score=score,
+            latency=job.measure(path, format),
+        )
     return files
+
+
+def _write(job: Job, programs: Sequence[Program], student: nn.Module) -> dict[Format, Path]:
+    folder = job.run.files("artifacts")
+    key = [fingerprint(student), job.formats]
+    written: dict[Format, Path] = {}
+
+    def write() -> dict[Format, str]:
+        job.report("convert", 0, len(job.formats), ", ".join(job.formats))
+        written.update(export(programs, job.formats, folder, job.scheme))
+        return {format: digest_of(path) for format, path in written.items()}
+
+    with job.phase("convert"):
+        known = job.run.recall("exported", key, write)
+        kept = {format: folder / f"student{suffix_of(format)}" for format in job.formats}
+        whole = all(path.exists() and digest_of(path) == known[format] for format, path in kept.items())
+        if not (written or whole):  # somebody took or changed the files since
+            write()
+    return kept
+
+
+def _prove(job: Job, path: Path, programs: Sequence[Program]) -> Parity:
+    def prove() -> dict[str, object]:
+        samples = {name: value[:_PARITY_SAMPLES] for name, value in job.task.calibration_inputs("main").items()}
+        return asdict(verify(path, programs, samples, "float16" if isinstance(job.scheme, Fp16) else "float32"))
+
+    return Parity(**job.run.recall("parity", digest_of(path), prove))
 
 
 def check_limits(job: Job, files: Mapping[Format, File], facts: TeacherFacts) -> list[LimitCheck]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from mobiledistill._progress import Event, Progress
 from mobiledistill._schedule import Schedule
 from mobiledistill._student import Family, as_tuple, check_module, predictor, signature_modules
 from mobiledistill._task import Arrays, Batch, Score, Split, Task
-from mobiledistill._workdir import Workdir, data_fingerprint, fingerprint
+from mobiledistill._workdir import Workdir, data_fingerprint, digest_of, fingerprint
 from mobiledistill.distill import Loss, SoftTargets, Step
 from mobiledistill.quantize import Scheme
 from mobiledistill.search import Target
@@ -127,9 +126,18 @@ class Job:
         return self.task.evaluate(predictor(self.task, modules), split)
 
     def score_file(self, path: Path, split: Split) -> Score:
-        """A file's score, through its own runtime."""
-        model = load(path)
-        return self.task.evaluate(lambda inputs, signature="main": model.run(inputs, signature), split)
+        """A file's score, through its own runtime; counted once."""
+
+        def score() -> dict[str, Any]:
+            model = load(path)
+            return asdict(self.task.evaluate(lambda inputs, signature="main": model.run(inputs, signature), split))
+
+        return self.recalled_score([digest_of(path), split], score)
+
+    def recalled_score(self, key: object, score: Callable[[], dict[str, Any]]) -> Score:
+        """A score that is computed once and remembered."""
+        known = self.run.recall("scores", key, score)
+        return Score(known["value"], known["n"], (known["ci95"][0], known["ci95"][1]))
 
     def trivial_score(self) -> Score:
         """The validation score of the answer that never looks: the teacher's mean output."""
@@ -177,8 +185,7 @@ class Job:
             return [measurement.to_json() for measurement in found if measurement is not None]
 
         with self.phase("measure"):
-            digest = hashlib.sha256(b"".join(f.read_bytes() for f in _files(path))).hexdigest()
-            texts = self.run.recall("latency", [digest, asked], measure)
+            texts = self.run.recall("latency", [digest_of(path), asked], measure)
         measurements = {
             name: Measurement.from_json(text) for name, text in zip(self.task.signatures, texts, strict=True)
         }
@@ -217,7 +224,3 @@ class Job:
 
 def bytes_per_weight(scheme: Scheme) -> float:
     return 4.0 if scheme is None else scheme.bytes_per_weight
-
-
-def _files(path: Path) -> list[Path]:
-    return sorted(part for part in path.rglob("*") if part.is_file()) if path.is_dir() else [path]

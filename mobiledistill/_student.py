@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ __all__ = [
     "export",
     "integers_of",
     "predictor",
+    "programs_of",
     "rounded",
     "signature_modules",
     "suffix_of",
@@ -64,12 +65,9 @@ def integers_of(task: Task, model: nn.Module, scheme: Scheme) -> Mapping[str, nn
     return signature_modules(task, model)
 
 
-def export(
-    task: Task, modules: Mapping[str, nn.Module], formats: tuple[Format, ...], folder: Path, scheme: Scheme
-) -> tuple[list[Program], dict[Format, Path]]:
-    """Writes ``student.tflite`` and the like into ``folder``, and beside them the student itself as ``student.pt2``."""
-    precision: Precision = "float16" if isinstance(scheme, Fp16) else "float32"
-    programs = [
+def programs_of(task: Task, modules: Mapping[str, nn.Module]) -> list[Program]:
+    """The signatures as converters take them."""
+    return [
         Program(
             modules[name],
             _tensors(task.calibration_inputs(name), 1),
@@ -78,12 +76,19 @@ def export(
         )
         for name, signature in task.signatures.items()
     ]
+
+
+def export(
+    programs: Sequence[Program], formats: tuple[Format, ...], folder: Path, scheme: Scheme
+) -> dict[Format, Path]:
+    """Writes ``student.tflite`` and the like into ``folder``, and beside them the student itself as ``student.pt2``."""
+    precision: Precision = "float16" if isinstance(scheme, Fp16) else "float32"
     paths = {
         format: convert(programs, folder / f"student{suffix_of(format)}", precision=precision) for format in formats
     }
     for program in programs:
         save_program(program, folder / ("student.pt2" if len(programs) == 1 else f"student-{program.name}.pt2"))
-    return programs, paths
+    return paths
 
 
 def predictor(task: Task, modules: Mapping[str, nn.Module]) -> Predict:

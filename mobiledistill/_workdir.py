@@ -16,7 +16,7 @@ from torch import nn
 from converters import InputError
 from mobiledistill._task import Task
 
-__all__ = ["Workdir", "data_fingerprint", "fingerprint", "write_text"]
+__all__ = ["Workdir", "data_fingerprint", "digest_of", "fingerprint", "write_text"]
 
 
 class Workdir:
@@ -100,6 +100,15 @@ def fingerprint(module: nn.Module) -> str:
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def digest_of(path: Path) -> str:
+    """A digest of a file, or of a folder's files and their names."""
+    files = sorted(part for part in path.rglob("*") if part.is_file()) if path.is_dir() else [path]
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(str(file.relative_to(path)).encode() + file.read_bytes())
+    return digest.hexdigest()
 
 
 def data_fingerprint(task: Task) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -152,6 +153,20 @@ def test_a_work_folder_that_cannot_be_written_is_refused(capsys: pytest.CaptureF
         run_here(capsys, "demo", "speech", "--size", "60kB", "--workdir", tmp_path / "file" / "run"),
         "cannot be written",
     )
+
+
+def test_a_recording_cut_in_half_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, fsdd_root: Path
+) -> None:
+    folder = tmp_path / "fsdd" / "recordings"
+    folder.mkdir(parents=True)
+    for source in sorted((fsdd_root / "recordings").glob("*_theo_*.wav"))[:40]:
+        shutil.copy(source, folder)
+    victim = sorted(folder.iterdir())[7]
+    victim.write_bytes(victim.read_bytes()[: victim.stat().st_size // 2])
+    result = run_here(capsys, "demo", "speech", "--size", "60kB", "--data", tmp_path, "--workdir", tmp_path / "run")
+    refused(result, victim.name)
+    assert not (tmp_path / "run").exists()
 
 
 JOB = """
