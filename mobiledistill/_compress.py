@@ -22,7 +22,7 @@ from mobiledistill._result import Artifact, BudgetError, CompressionResult, Endi
 from mobiledistill._schedule import Recipe, Schedule
 from mobiledistill._sources import Cuts, FamilyMembers, Source
 from mobiledistill._student import Family, example_run, export, integers_of, programs_of, rounded, signature_modules
-from mobiledistill._task import Batch, Score, Task
+from mobiledistill._task import Batch, Score, Split, Task
 from mobiledistill._workdir import fingerprint, write_text
 from mobiledistill.distill import Loss
 from mobiledistill.quantize import Int8, Scheme, freeze
