@@ -12,7 +12,10 @@ import torch
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
-torch.set_num_threads(2)  # results depend on it; two is what the smallest machine has
+# Results depend on it: two is what the smallest machine has, one where two workers share it.
+THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
+torch.set_num_threads(THREADS)
+os.environ["OMP_NUM_THREADS"] = str(THREADS)  # for the processes that tests start
 
 
 @pytest.fixture(scope="session")
