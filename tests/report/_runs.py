@@ -138,6 +138,7 @@ def digits() -> CompressionResult:
     kept = {name: kept for name, (_, kept) in CHANNELS.items()}
     full = {name: channels for name, (channels, _) in CHANNELS.items()}
     return CompressionResult(
+        task="digits",
         budget=Budget(size_bytes=60_000, latency_ms=0.3, max_metric_drop=1.0),
         metric=ACCURACY,
         teacher=TeacherFacts(
