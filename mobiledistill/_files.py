@@ -10,7 +10,7 @@ from torch import nn
 
 from converters import Format, Parity, Program, download_bytes, size_bytes, suffix_of, verify
 from mobiledistill._job import Job, Latency
-from mobiledistill._result import LimitCheck, TeacherFacts
+from mobiledistill._result import LimitCheck, Status, TeacherFacts
 from mobiledistill._student import export, programs_of
 from mobiledistill._task import Score, Task
 from mobiledistill._workdir import digest_of, fingerprint
@@ -86,7 +86,7 @@ def check_limits(job: Job, files: Mapping[Format, File], facts: TeacherFacts) ->
         if limit.format is None:
             drops = [_drop(job.task, facts.validation_score, file.validation_score) for file in files.values()]
             measured: float | None = max(drops)
-            status = "met" if max(drops) <= limit.value else "missed"
+            status: Status = "met" if max(drops) <= limit.value else "missed"
         else:
             file = files[limit.format]
             measured = measured_value(file, limit.name)
@@ -97,7 +97,7 @@ def check_limits(job: Job, files: Mapping[Format, File], facts: TeacherFacts) ->
                 status = "met" if file.latency.use.ci95_ms[1] <= limit.value else "missed"
             else:
                 status = "met" if measured <= limit.value else "missed"
-        checks.append(LimitCheck(limit.format, limit.name, limit.value, measured, status))  # type: ignore[arg-type]
+        checks.append(LimitCheck(limit.format, limit.name, limit.value, measured, status))
     return checks
 
 

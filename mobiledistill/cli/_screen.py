@@ -40,7 +40,7 @@ def progress_bars() -> Iterator[ProgressCallback]:
         def show(event: Event) -> None:
             if event.phase not in tasks:
                 tasks[event.phase] = bars.add_task(event.phase, total=event.total, note=event.note)
-            bars.update(tasks[event.phase], completed=event.done, total=event.total, note=event.note)  # type: ignore[arg-type]
+            bars.update(tasks[event.phase], completed=event.done, total=event.total, note=event.note)  # type: ignore[arg-type]  # TaskID is an int
 
         yield show
 

@@ -42,7 +42,7 @@ def run_here(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> subp
     return subprocess.CompletedProcess(arguments, int(stopped.value.code or 0), captured.out, captured.err)
 
 
-def refused(result: subprocess.CompletedProcess[str], *words: str) -> None:
+def assert_refused(result: subprocess.CompletedProcess[str], *words: str) -> None:
     """Exit 2, nothing on standard output, one line on standard error that holds the words."""
     assert result.returncode == 2, result.stderr
     assert result.stdout == ""
@@ -82,7 +82,7 @@ def test_verify_refuses_a_file_of_another_student(student: Path, tmp_path: Path)
     prepared = prepare({"main": settled(Residual(), images)})
     calibrate(prepared, {"main": {"image": images}}, 99.99)
     save_program(Program(freeze(prepared)["main"], {"image": images[:1]}, ("logits",)), other)
-    refused(run("verify", student / "student.tflite", "--reference", other), "First departing layer: stem.0")
+    assert_refused(run("verify", student / "student.tflite", "--reference", other), "First departing layer: stem.0")
 
 
 def test_convert_writes_and_proves(student: Path, tmp_path: Path) -> None:
@@ -103,14 +103,14 @@ def test_random_bytes_are_refused_in_one_line(student: Path, tmp_path: Path, com
     garbage = tmp_path / f"garbage{suffix}"
     garbage.write_bytes(np.random.default_rng(0).bytes(4096))
     more = ["--reference", str(student / "student.pt2")] if command == "verify" else []
-    refused(run(command, garbage, *more), garbage.name)
+    assert_refused(run(command, garbage, *more), garbage.name)
 
 
 @pytest.mark.parametrize("command", ["convert", "verify", "profile"])
 def test_a_missing_file_is_refused(student: Path, tmp_path: Path, command: str) -> None:
     suffix = ".pt2" if command == "convert" else ".tflite"
     more = ["--reference", str(student / "student.pt2")] if command == "verify" else []
-    refused(run(command, tmp_path / f"none{suffix}", *more), "does not exist")
+    assert_refused(run(command, tmp_path / f"none{suffix}", *more), "does not exist")
 
 
 def test_a_program_that_hides_a_pickle_is_refused_and_not_run(student: Path, tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_a_program_that_hides_a_pickle_is_refused_and_not_run(student: Path, tmp
             if entry.filename.endswith("weights/weight_0"):
                 content = f"cposix\nsystem\n(S'touch {witness}'\ntR.".encode()
             target.writestr(entry, content)
-    refused(run("convert", hostile, "--formats", "onnx", "--to", tmp_path), "pickled payloads")
+    assert_refused(run("convert", hostile, "--formats", "onnx", "--to", tmp_path), "pickled payloads")
     assert not witness.exists()
 
 
@@ -144,12 +144,12 @@ def test_a_program_that_hides_a_pickle_is_refused_and_not_run(student: Path, tmp
 def test_the_demo_refuses_bad_options(
     capsys: pytest.CaptureFixture[str], arguments: list[str], words: str, tmp_path: Path
 ) -> None:
-    refused(run_here(capsys, "demo", "speech", "--workdir", tmp_path, *arguments), words)
+    assert_refused(run_here(capsys, "demo", "speech", "--workdir", tmp_path, *arguments), words)
 
 
 def test_a_work_folder_that_cannot_be_written_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    refused(
+    assert_refused(
         run_here(capsys, "demo", "speech", "--size", "60kB", "--workdir", tmp_path / "file" / "run"),
         "cannot be written",
     )
@@ -165,7 +165,7 @@ def test_a_recording_cut_in_half_is_refused(
     victim = sorted(folder.iterdir())[7]
     victim.write_bytes(victim.read_bytes()[: victim.stat().st_size // 2])
     result = run_here(capsys, "demo", "speech", "--size", "60kB", "--data", tmp_path, "--workdir", tmp_path / "run")
-    refused(result, victim.name)
+    assert_refused(result, victim.name)
     assert not (tmp_path / "run").exists()
 
 
@@ -195,7 +195,7 @@ def test_compress_refuses_a_teacher_that_does_not_fit(
 ) -> None:
     job = tmp_path / "job.py"
     job.write_text(JOB.format(classes=classes, change=change))
-    refused(run_here(capsys, "compress", job, "--size", "30kB", "--workdir", tmp_path / "run"), words)
+    assert_refused(run_here(capsys, "compress", job, "--size", "30kB", "--workdir", tmp_path / "run"), words)
 
 
 @pytest.mark.parametrize(
@@ -209,4 +209,4 @@ def test_help_shows_what_to_type(capsys: pytest.CaptureFixture[str], command: li
 
 
 def test_the_report_of_no_run_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    refused(run_here(capsys, "report", tmp_path), "no result.json")
+    assert_refused(run_here(capsys, "report", tmp_path), "no result.json")
