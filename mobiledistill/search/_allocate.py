@@ -24,9 +24,10 @@ def allocate(
 ) -> dict[str, int] | None:
     """How many channels each group keeps, or None where even the narrowest model is predicted over a limit.
 
-    The predicted loss of a plan is the sum over groups of ``-log(importance kept)``: taking one more channel from a
-    narrow group hurts more than from a wide one. Channels leave one at a time, always those that cost the least
-    predicted loss for what they bring towards the limits that are still broken. Then whatever still fits comes back.
+    The predicted loss of a plan is the sum over layers of ``-log(importance kept)`` of what they write: taking one
+    more channel from a narrow group hurts more than from a wide one, and most from a trunk that many layers write.
+    Channels leave one at a time, always those that cost the least predicted loss for what they bring towards the
+    limits that are still broken. Then whatever still fits comes back.
 
     Args:
         groups: what can be cut.
@@ -38,6 +39,7 @@ def allocate(
     """
     ordered = {name: scores.sort(descending=True).values.tolist() for name, scores in importance.items()}
     total = {group.name: group.channels for group in groups}
+    writers = {group.name: len(group.writers) for group in groups}
 
     def predicted(kept: Mapping[str, int]) -> dict[Target, float]:
         network = amounts(layers, {name: channels / total[name] for name, channels in kept.items()})
@@ -45,15 +47,16 @@ def allocate(
 
     kept = dict(total)
     while broken := {target for target, value in predicted(kept).items() if value > limits[target]}:
-        name = _cheapest_cut(ordered, predicted, kept, broken, limits, least_channels)
+        name = _cheapest_cut(ordered, writers, predicted, kept, broken, limits, least_channels)
         if name is None:
             return None
         kept[name] -= _stride(kept[name])
-    return _refill(ordered, predicted, kept, total, limits)
+    return _refill(ordered, writers, predicted, kept, total, limits)
 
 
 def _cheapest_cut(
     ordered: Mapping[str, list[float]],
+    writers: Mapping[str, int],
     predicted: Callable[[Mapping[str, int]], dict[Target, float]],
     kept: Mapping[str, int],
     broken: set[Target],
@@ -68,7 +71,7 @@ def _cheapest_cut(
             continue
         after = predicted({**kept, name: fewer})
         gain = sum((now[target] - after[target]) / (now[target] - limits[target]) for target in broken)
-        loss = math.log(sum(ordered[name][:channels]) / sum(ordered[name][:fewer]))
+        loss = writers[name] * math.log(sum(ordered[name][:channels]) / sum(ordered[name][:fewer]))
         if gain > 0 and loss / gain < best_price:
             best, best_price = name, loss / gain
     return best
@@ -76,6 +79,7 @@ def _cheapest_cut(
 
 def _refill(
     ordered: Mapping[str, list[float]],
+    writers: Mapping[str, int],
     predicted: Callable[[Mapping[str, int]], dict[Target, float]],
     kept: dict[str, int],
     total: Mapping[str, int],
@@ -89,7 +93,7 @@ def _refill(
                 continue
             after = predicted({**kept, name: channels + 1})
             if all(after[target] <= limit for target, limit in limits.items()):
-                regained = math.log(sum(ordered[name][: channels + 1]) / sum(ordered[name][:channels]))
+                regained = writers[name] * math.log(sum(ordered[name][: channels + 1]) / sum(ordered[name][:channels]))
                 candidates.append((regained, name))
         if not candidates:
             return kept

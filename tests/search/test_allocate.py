@@ -55,6 +55,15 @@ def test_unimportant_channels_leave_first() -> None:
     assert kept["a"] > even["a"]
 
 
+def test_a_trunk_that_many_layers_write_stays_wider() -> None:
+    trunk = (GROUPS[0], ChannelGroup("b", 64, ("b", "d", "e"), ("c",)))
+    plain = allocate(GROUPS, LAYERS, EVEN, CostModel(1.0), {SIZE: 6_000})
+    shared = allocate(trunk, LAYERS, EVEN, CostModel(1.0), {SIZE: 6_000})
+    assert plain is not None
+    assert shared is not None
+    assert shared["b"] > plain["b"]
+
+
 def test_nothing_is_cut_without_need() -> None:
     assert allocate(GROUPS, LAYERS, EVEN, CostModel(1.0), {SIZE: 1e9}) == {"a": 32, "b": 64}
 
