@@ -23,12 +23,26 @@ from converters import (
 from mobiledistill import distill, quantize
 from mobiledistill._budget import Budget, Limit
 from mobiledistill._compress import compress
-from mobiledistill._demo import Demo, DemoRequest
+from mobiledistill._demo import Answer, Demo, DemoRequest, DemoTask, TryOut
 from mobiledistill._plan import Plan
 from mobiledistill._progress import Event, Progress
 from mobiledistill._result import Artifact, BudgetError, CompressionResult, Ending, LimitCheck, TeacherFacts
 from mobiledistill._schedule import Recipe, Schedule
-from mobiledistill._task import Batch, Head, Metric, Output, Predict, Score, Signature, Split, Task, TensorSpec
+from mobiledistill._task import (
+    Batch,
+    Equipped,
+    Head,
+    Illustrated,
+    Metric,
+    Output,
+    Picture,
+    Predict,
+    Score,
+    Signature,
+    Split,
+    Task,
+    TensorSpec,
+)
 from mobiledistill._teach import train_model
 
 if TYPE_CHECKING:
@@ -36,6 +50,7 @@ if TYPE_CHECKING:
     from mobiledistill.devices import Measurement, profile
 
 __all__ = [
+    "Answer",
     "Artifact",
     "Batch",
     "Budget",
@@ -44,10 +59,13 @@ __all__ = [
     "ConversionError",
     "Demo",
     "DemoRequest",
+    "DemoTask",
     "DeviceError",
     "Ending",
+    "Equipped",
     "Event",
     "Head",
+    "Illustrated",
     "InputError",
     "Limit",
     "LimitCheck",
@@ -59,6 +77,7 @@ __all__ = [
     "Output",
     "Parity",
     "ParityError",
+    "Picture",
     "Plan",
     "Predict",
     "Program",
@@ -72,6 +91,7 @@ __all__ = [
     "TeacherFacts",
     "TensorSpec",
     "TrainingError",
+    "TryOut",
     "compress",
     "convert",
     "devices",

@@ -277,6 +277,7 @@ def _finish(
             score=score,
             parity=file.parity,
             latency=None if file.latency is None else file.latency.main,
+            use=None if file.latency is None else file.latency.use,
         )
     if any(check.format is not None and check.used >= _WELL_USED for check in checks) and not plan.cuts_nothing:
         ending = Ending.BUDGET_USED
@@ -379,8 +380,10 @@ def _teacher_facts(job: Job, source: Source, cost: CostModel) -> TeacherFacts:
         parameters=sum(parameter.numel() for parameter in job.teacher.parameters()),
         size_bytes=size,
         latency=None if latency is None else latency.main,
+        use=None if latency is None else latency.use,
         quantized_size_bytes=quantized_size,
         quantized_latency=None if quantized_latency is None else quantized_latency.main,
+        quantized_use=None if quantized_latency is None else quantized_latency.use,
     )
 
 

@@ -12,11 +12,14 @@ from converters import Format, Parity, Program, download_bytes, size_bytes, suff
 from mobiledistill._job import Job, Latency
 from mobiledistill._result import LimitCheck, Status, TeacherFacts
 from mobiledistill._student import export, programs_of
-from mobiledistill._task import Score, Task
+from mobiledistill._task import Equipped, Score, Task
 from mobiledistill._workdir import digest_of, fingerprint
 from mobiledistill.quantize import Fp16
 
-__all__ = ["File", "check_limits", "measured_value", "quantity", "write_and_measure"]
+__all__ = ["ASSETS", "File", "check_limits", "measured_value", "quantity", "write_and_measure"]
+
+ASSETS = "assets"
+"""Folder, beside the exported files, of what an app needs around them."""
 
 _PARITY_SAMPLES = 64
 
@@ -63,6 +66,7 @@ def _write(job: Job, programs: Sequence[Program], student: nn.Module) -> dict[Fo
         written.update(export(programs, job.formats, folder, job.scheme))
         return {format: digest_of(path) for format, path in written.items()}
 
+    _write_assets(job.task, folder / ASSETS)
     with job.phase("convert"):
         known = job.run.recall("exported", key, write)
         kept = {format: folder / f"student{suffix_of(format)}" for format in job.formats}
@@ -70,6 +74,16 @@ def _write(job: Job, programs: Sequence[Program], student: nn.Module) -> dict[Fo
         if not (written or whole):  # somebody took or changed the files since
             write()
     return kept
+
+
+def _write_assets(task: Task, folder: Path) -> None:
+    if not isinstance(task, Equipped):
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in task.assets().items():
+        aside = folder / f".{Path(name).name}.partial"
+        aside.write_bytes(content)
+        aside.replace(folder / Path(name).name)
 
 
 def _prove(job: Job, path: Path, programs: Sequence[Program]) -> Parity:

@@ -18,7 +18,7 @@ from converters import FORMATS, Format, InputError, load
 from mobiledistill._budget import Budget
 from mobiledistill._progress import Event, Progress
 from mobiledistill._schedule import Schedule
-from mobiledistill._student import Family, as_tuple, check_module, predictor, signature_modules
+from mobiledistill._student import Family, as_tuple, check_module, exported_signatures, predictor, signature_modules
 from mobiledistill._task import Arrays, Batch, Score, Split, Task
 from mobiledistill._workdir import Workdir, data_fingerprint, digest_of, fingerprint
 from mobiledistill.distill import Loss, SoftTargets, Step
@@ -119,7 +119,8 @@ class Job:
         with torch.no_grad():
             answers = as_tuple(asked(*(batch.teacher_inputs or batch.inputs).values()))
         teacher = dict(zip(signature.outputs, answers, strict=True))
-        return self.distill(Step(student, teacher, signature.outputs, self.task.loss(student, batch)))
+        hard = self.task.loss(student, batch)
+        return self.distill(Step(student, teacher, signature.outputs, hard, batch.targets))
 
     def score(self, modules: Mapping[str, nn.Module], split: Split) -> Score:
         """A module's score."""
@@ -162,15 +163,16 @@ class Job:
 
         if format not in self.device.formats:
             return None
+        exported = exported_signatures(self.task)
         limit = self.budget.limit("latency_ms", format)
         asked = {"limit_ms": limit, "percentile": self.budget.latency_percentile, "threads": self.budget.threads}
 
         def measure() -> list[str]:
             self.report("measure", 0, 1, f"latency of the {format} file on {self.device.name}")
             found = []
-            for name, signature in self.task.signatures.items():
+            for name, signature in exported.items():
                 inputs = {key: value[:1] for key, value in self.task.calibration_inputs(name).items()}
-                per_call = None if limit is None or len(self.task.signatures) > 1 else limit / signature.calls_per_use
+                per_call = None if limit is None or len(exported) > 1 else limit / signature.calls_per_use
                 found.append(
                     self.device.measure(
                         path,
@@ -186,10 +188,8 @@ class Job:
 
         with self.phase("measure"):
             texts = self.run.recall("latency", [digest_of(path), asked], measure)
-        measurements = {
-            name: Measurement.from_json(text) for name, text in zip(self.task.signatures, texts, strict=True)
-        }
-        calls = {name: signature.calls_per_use for name, signature in self.task.signatures.items()}
+        measurements = {name: Measurement.from_json(text) for name, text in zip(exported, texts, strict=True)}
+        calls = {name: signature.calls_per_use for name, signature in exported.items()}
         return Latency(latency_per_use(measurements, calls), next(iter(measurements.values())))
 
     def file_limits(self) -> dict[Target, float]:

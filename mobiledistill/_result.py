@@ -17,7 +17,7 @@ from mobiledistill._plan import Plan
 from mobiledistill._task import Metric, Score
 
 if TYPE_CHECKING:
-    from mobiledistill.devices import Measurement
+    from mobiledistill.devices import LatencyPerUse, Measurement
 
 __all__ = ["Artifact", "BudgetError", "CompressionResult", "Ending", "LimitCheck", "Status", "TeacherFacts"]
 
@@ -63,7 +63,8 @@ class Artifact:
     Attributes:
         score: on the test split, through the file and its own runtime.
         validation_score: likewise on the validation split, which the search looked at.
-        latency: None where no connected device runs the format.
+        latency: of the first signature; None where no connected device runs the format.
+        use: latency of one use of the product, which may call several signatures, some of them often.
         verdict: why the latency can or cannot be trusted, in one line.
     """
 
@@ -75,11 +76,12 @@ class Artifact:
     score: Score
     parity: Parity
     latency: Measurement | None
+    use: LatencyPerUse | None
 
     @property
     def latency_ms(self) -> float | None:
-        """Median latency in milliseconds."""
-        return None if self.latency is None else self.latency.p50_ms
+        """Median latency of one use, in milliseconds."""
+        return None if self.use is None else self.use.latency_ms
 
     @property
     def peak_memory_bytes(self) -> int | None:
@@ -100,9 +102,11 @@ class TeacherFacts:
         score: on the test split.
         validation_score: on the validation split.
         size_bytes: of its float32 file in the first format.
-        latency: of that file, None where nothing measures it.
+        latency: of that file's first signature, None where nothing measures it.
+        use: of one use of that file.
         quantized_size_bytes: of the uncut teacher stored as the student is.
-        quantized_latency: of that file.
+        quantized_latency: of that file's first signature.
+        quantized_use: of one use of that file.
     """
 
     score: Score
@@ -110,8 +114,10 @@ class TeacherFacts:
     parameters: int
     size_bytes: int
     latency: Measurement | None
+    use: LatencyPerUse | None
     quantized_size_bytes: int
     quantized_latency: Measurement | None
+    quantized_use: LatencyPerUse | None
 
 
 @dataclass(frozen=True)
@@ -176,11 +182,11 @@ class CompressionResult:
                 "score": _score_dict(self.teacher.score),
                 "validation_score": _score_dict(self.teacher.validation_score),
                 "size_bytes": self.teacher.size_bytes,
-                "latency_ms": _latency_dict(self.teacher.latency),
+                "latency_ms": _latency_dict(self.teacher.latency, self.teacher.use),
                 "parameters": self.teacher.parameters,
                 "quantized": {
                     "size_bytes": self.teacher.quantized_size_bytes,
-                    "latency_ms": _latency_dict(self.teacher.quantized_latency),
+                    "latency_ms": _latency_dict(self.teacher.quantized_latency, self.teacher.quantized_use),
                 },
             },
             "score": {"metric": self.metric.name, "unit": self.metric.unit, **_score_dict(self.score)},
@@ -246,12 +252,14 @@ def _check_dict(check: LimitCheck) -> dict[str, Any]:
     }
 
 
-def _latency_dict(latency: Measurement | None) -> dict[str, Any] | None:
-    if latency is None:
+def _latency_dict(latency: Measurement | None, use: LatencyPerUse | None) -> dict[str, Any] | None:
+    """The first signature's latency in detail, and that of one use where it differs."""
+    if latency is None or use is None:
         return None
     conditions = {"device", "runtime", "backend", "threads", "reasons", "load_cold_ms", "load_warm_ms", "first_run_ms"}
     conditions |= {"repeated_processes", "telemetry_before", "telemetry_after"}
     return {
+        "per_use": {"p50": use.latency_ms, "ci95": list(use.ci95_ms)},
         "p50": latency.p50_ms,
         "p90": latency.p90_ms,
         "ci95": list(latency.ci95_ms),
@@ -269,7 +277,7 @@ def _artifact_dict(artifact: Artifact) -> dict[str, Any]:
         "download_bytes": artifact.download_bytes,
         "score": _score_dict(artifact.score),
         "validation_score": _score_dict(artifact.validation_score),
-        "latency_ms": _latency_dict(artifact.latency),
+        "latency_ms": _latency_dict(artifact.latency, artifact.use),
         "peak_memory_bytes": artifact.peak_memory_bytes,
         "parity": {
             "sqnr_db": artifact.parity.sqnr_db,

@@ -18,12 +18,15 @@ class Recipe:
         learning_rate: the highest rate.
         weight_decay: decoupled weight decay.
         warmup_epochs: how long the rate rises, in epochs.
+        average: the weights kept are a running mean that gives each step's weights the share ``1 - average``, such as
+            0.999 (Polyak and Juditsky 1992); smoother and often better where steps are many. 0 keeps the last weights.
     """
 
     epochs: int
     learning_rate: float = 3e-3
     weight_decay: float = 1e-2
     warmup_epochs: float = 1.0
+    average: float = 0.0
 
     def stretched(self, factor: float) -> Recipe:
         """The same training over ``factor`` times the epochs."""
@@ -32,6 +35,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.epochs < 0 or not self.learning_rate > 0:
             raise InputError(f"A Recipe needs epochs >= 0 and learning_rate > 0, but got {self!r}.")
+        if not 0 <= self.average < 1:
+            raise InputError(f"average must lie in 0..1, 1 excluded, but got {self.average!r}; 0.999 is usual.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from converters import Format, InputError, Precision, Program, convert, save_program, suffix_of
-from mobiledistill._task import Arrays, Predict, Task
+from mobiledistill._task import Arrays, Predict, Signature, Task
 from mobiledistill.prune import Run
 from mobiledistill.quantize import Fp16, Int8, Scheme, calibrate, freeze, prepare
 
@@ -20,6 +20,7 @@ __all__ = [
     "check_module",
     "example_run",
     "export",
+    "exported_signatures",
     "integers_of",
     "predictor",
     "programs_of",
@@ -66,7 +67,7 @@ def integers_of(task: Task, model: nn.Module, scheme: Scheme) -> Mapping[str, nn
 
 
 def programs_of(task: Task, modules: Mapping[str, nn.Module]) -> list[Program]:
-    """The signatures as converters take them."""
+    """The exported signatures as converters take them."""
     return [
         Program(
             modules[name],
@@ -74,8 +75,13 @@ def programs_of(task: Task, modules: Mapping[str, nn.Module]) -> list[Program]:
             tuple(signature.outputs),
             name,
         )
-        for name, signature in task.signatures.items()
+        for name, signature in exported_signatures(task).items()
     ]
+
+
+def exported_signatures(task: Task) -> dict[str, Signature]:
+    """The signatures that files hold."""
+    return {name: signature for name, signature in task.signatures.items() if signature.exported}
 
 
 def export(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Literal, Protocol, runtime_checkable
@@ -11,7 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-__all__ = ["Batch", "Head", "Metric", "Output", "Predict", "Score", "Signature", "Split", "Task", "TensorSpec"]
+__all__ = [
+    "Batch",
+    "Equipped",
+    "Head",
+    "Illustrated",
+    "Metric",
+    "Output",
+    "Picture",
+    "Predict",
+    "Score",
+    "Signature",
+    "Split",
+    "Task",
+    "TensorSpec",
+]
 
 Split = Literal["train", "validation", "test"]
 Arrays = dict[str, NDArray[np.generic]]
@@ -24,11 +38,25 @@ class Predict(Protocol):
 
 
 class Head(Enum):
-    """What an output means, and with it which loss distils it."""
+    """What an output means, and with it which loss distils it.
+
+    Scores of categories lie along the last axis, whatever comes before it: samples, positions, frames.
+
+    Attributes:
+        CATEGORICAL: one of several categories, for each sample or each place.
+        BINARY: yes or no, for each entry on its own.
+        REGRESSION: numbers.
+        SEQUENCE: the next of several tokens, for each position of a text.
+        CTC: for each frame a token or the blank; frames are aligned with tokens by the loss (Graves et al. 2006).
+        STATE: a cache or a stream that the next call reads; nothing to learn by itself.
+    """
 
     CATEGORICAL = "categorical"
     BINARY = "binary"
     REGRESSION = "regression"
+    SEQUENCE = "sequence"
+    CTC = "ctc"
+    STATE = "state"
 
 
 @dataclass(frozen=True)
@@ -41,10 +69,18 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Output:
-    """An output: its shape at batch 1 and its head."""
+    """An output: its shape at batch 1 and its head.
+
+    Attributes:
+        shape: leading axis included.
+        head: what it means.
+        mask: the entry of ``Batch.targets`` that says which places count: 1 or 0, or a weight between, in the shape
+            of the output without its last axis (of a BINARY output: with or without). None: all count alike.
+    """
 
     shape: tuple[int, ...]
     head: Head
+    mask: str | None = None
 
 
 @dataclass(frozen=True)
@@ -57,12 +93,15 @@ class Signature:
         calls_per_use: how often one use of the product calls it (a translator steps once a word); its latency
             counts that often.
         state: pairs of (output name, input name) that carry a cache or a stream from one call to the next.
+        exported: False for a signature that only serves training (a decoder that reads whole texts at once); no file
+            holds it, but it shares its layers, and the integers in them, with those that are exported.
     """
 
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, Output]
     calls_per_use: float = 1.0
     state: tuple[tuple[str, str], ...] = ()
+    exported: bool = True
 
 
 @dataclass(frozen=True)
@@ -135,4 +174,30 @@ class Task(Protocol):
 
     def exported(self, model: nn.Module, signature: str) -> nn.Module:
         """The module whose forward is that signature; normally ``model`` itself."""
+        ...
+
+
+@runtime_checkable
+class Equipped(Protocol):
+    """A task whose files need company in an app: labels, a vocabulary, the numbers of a front end."""
+
+    def assets(self) -> Mapping[str, bytes]:
+        """Contents by file name; ``compress`` writes them beside the exported files, uncounted."""
+        ...
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture for the report: what it shows, and a PNG."""
+
+    caption: str
+    png: bytes
+
+
+@runtime_checkable
+class Illustrated(Protocol):
+    """A task that can show what a model answers."""
+
+    def pictures(self, predicts: Mapping[str, Predict]) -> Sequence[Picture]:
+        """A few validation samples with the answers of each model, by the names given ("teacher", "tflite")."""
         ...

@@ -1,22 +1,27 @@
-"""``mobiledistill demo NAME``: train a teacher on real data, compress it, show what came out."""
+"""``mobiledistill demo NAME``: train a teacher on real data, compress it, show what came out, try it."""
 
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import entry_points
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from torch import nn
 
 from converters import InputError
 from mobiledistill._budget import Budget
 from mobiledistill._compress import compress
-from mobiledistill._demo import Demo, DemoRequest
+from mobiledistill._demo import Demo, DemoRequest, DemoTask
+from mobiledistill._progress import Progress
 from mobiledistill._result import BudgetError
 from mobiledistill._schedule import Recipe, Schedule
+from mobiledistill._task import Task
 from mobiledistill._teach import train_model
 from mobiledistill.cli import _options as options
 from mobiledistill.cli._screen import print_json, print_result, progress_bars
+from mobiledistill.cli._try_out import try_out
 
 __all__ = ["add_to"]
 
@@ -35,6 +40,10 @@ def add_to(app: typer.Typer) -> None:
 
 
 def _command(name: str, demo: Demo) -> Callable[..., None]:
+    """The demo's command: the options that all share, and one for each kind of input that can be tried."""
+    first = next(iter(demo.tasks))
+    splits = list(dict.fromkeys(split for task in demo.tasks.values() for split in task.splits))
+
     def run(
         size: options.Size = None,
         latency: options.Latency = None,
@@ -42,41 +51,43 @@ def _command(name: str, demo: Demo) -> Callable[..., None]:
         download: options.Download = None,
         max_drop: options.Drop = None,
         formats: options.Formats = "tflite,coreml,onnx",
-        task: Annotated[str, typer.Option(help=f"One of: {', '.join(demo.tasks)}.")] = demo.tasks[0],
-        split: Annotated[str, typer.Option(help=f"One of: {', '.join(demo.splits)}.")] = demo.splits[0],
+        task: Annotated[str, typer.Option(help=f"One of: {', '.join(demo.tasks)}.")] = first,
+        split: Annotated[str | None, typer.Option(help=f"One of: {', '.join(splits)}.")] = None,
         data: options.Data = None,
         workdir: options.Workdir = Path("runs") / name,
         device: options.Device = "host",
         seed: options.Seed = 0,
         quick: options.Quick = False,
         as_json: options.Json = False,
+        **tried: str | None,
     ) -> None:
-        _check_choice("--task", task, demo.tasks)
-        _check_choice("--split", split, demo.splits)
-        budget = options.budget_of(size, latency, memory, download, max_drop)
+        _check_choice("--task", task, tuple(demo.tasks))
+        chosen = demo.tasks[task]
+        _check_choice("--split", split or chosen.splits[0], chosen.splits)
         wanted = options.formats_of(formats)
-        learning = demo.make_task(DemoRequest(task, split, data, seed))
-        recipe = _shorter(demo.teacher_recipe) if quick else demo.teacher_recipe
-        schedule = replace(_shorter_schedule(demo.schedule) if quick else demo.schedule, seed=seed)
-        name_of_run = "-".join([task, split, f"seed{seed}", *wanted, _slug(budget), *(["quick"] if quick else [])])
+        for option, given in tried.items():
+            if given is not None:
+                try_out(task, chosen, option, given, workdir, wanted, as_json)
+                return
+        limits = (size, latency, memory, download, max_drop)
+        unlimited = all(limit is None for limit in limits)
+        budget = chosen.budget if unlimited and chosen.budget is not None else options.budget_of(*limits)
+        request = DemoRequest(split or chosen.splits[0], data, seed, quick)
+        name_of_run = [task, request.split, f"seed{seed}", *wanted, _slug(budget), *(["quick"] if quick else [])]
         with progress_bars() as progress:
-            teacher = train_model(
-                demo.make_teacher(seed),
-                learning,
-                recipe,
-                workdir=workdir / f"teacher-{task}-{split}",
-                seed=seed,
-                progress=progress,
-            )
+            learning, teacher = _teacher(task, chosen, request, workdir, progress)
             try:
                 result = compress(
                     teacher,
                     learning,
                     budget,
+                    student=chosen.student,
+                    distill=chosen.distill,
                     device=device,
                     formats=wanted,
-                    schedule=schedule,
-                    workdir=workdir / name_of_run,
+                    quantize=chosen.quantize,
+                    schedule=replace(_schedule(chosen, quick), seed=seed),
+                    workdir=workdir / "-".join(name_of_run),
                     progress=progress,
                 )
             except BudgetError as error:
@@ -88,7 +99,44 @@ def _command(name: str, demo: Demo) -> Callable[..., None]:
         else:
             print_result(result, getattr(learning, "source", None))
 
+    return _with_options(run, demo)
+
+
+def _with_options(run: Callable[..., None], demo: Demo) -> Callable[..., None]:
+    """Spells out, for typer, the options that stand for ``**tried``."""
+    plain = signature(run)
+    tried = {
+        task.try_out.option: Parameter(
+            task.try_out.option,
+            Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[str | None, typer.Option(f"--{task.try_out.option}", help=task.try_out.help)],
+        )
+        for task in demo.tasks.values()
+        if task.try_out is not None
+    }
+    fixed = [p for p in plain.parameters.values() if p.kind is not Parameter.VAR_KEYWORD]
+    parameters = [*fixed, *tried.values()]
+    run.__dict__["__signature__"] = plain.replace(parameters=parameters)
+    run.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": None}
     return run
+
+
+def _teacher(
+    name: str, task: DemoTask, request: DemoRequest, workdir: Path, progress: Progress
+) -> tuple[Task, nn.Module]:
+    """What students learn, and the trained teacher they learn it from."""
+    learning = task.make_task(request)
+    make, recipe = task.make_teacher, task.teacher_recipe
+    if request.quick:
+        make, recipe = task.quick_teacher or make, task.quick_teacher_recipe or _shorter(recipe)
+    folder = workdir / "-".join(["teacher", name, request.split, *(["quick"] if request.quick else [])])
+    teacher = train_model(
+        make(learning, request.seed), learning, recipe, workdir=folder, seed=request.seed, progress=progress
+    )
+    if task.make_transfer is not None:
+        learning = task.make_transfer(learning, teacher, folder)
+    return learning, teacher
 
 
 def _check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
@@ -96,17 +144,21 @@ def _check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
         raise InputError(f"{option} {value!r} is not understood; choose one of {', '.join(choices)}.")
 
 
+def _schedule(task: DemoTask, quick: bool) -> Schedule:
+    if not quick:
+        return task.schedule
+    if task.quick_schedule is not None:
+        return task.quick_schedule
+    return replace(
+        task.schedule,
+        cut_steps=1,
+        distill=_shorter(task.schedule.distill),
+        quantize=replace(task.schedule.quantize, epochs=min(2, task.schedule.quantize.epochs)),
+    )
+
+
 def _shorter(recipe: Recipe) -> Recipe:
     return replace(recipe, epochs=min(recipe.epochs, _QUICK_EPOCHS), warmup_epochs=1.0)
-
-
-def _shorter_schedule(schedule: Schedule) -> Schedule:
-    return replace(
-        schedule,
-        cut_steps=1,
-        distill=_shorter(schedule.distill),
-        quantize=replace(schedule.quantize, epochs=min(2, schedule.quantize.epochs)),
-    )
 
 
 def _slug(budget: Budget) -> str:

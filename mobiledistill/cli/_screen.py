@@ -65,7 +65,7 @@ def print_result(result: CompressionResult, source: str | None = None) -> None:
     table.add_row(
         "teacher",
         f"{teacher.size_bytes:,}",
-        "-" if teacher.latency is None else f"{teacher.latency.p50_ms:.3f}",
+        "-" if teacher.use is None else f"{teacher.use.latency_ms:.3f}",
         f"{teacher.score.value:.1f}",
         "-",
         "-",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -22,12 +22,19 @@ class Step:
         teacher: the teacher's outputs by name, without.
         outputs: what each output means.
         hard: the task's own loss on the true targets, a scalar with gradients.
+        targets: the batch's, masks among them.
     """
 
     student: Mapping[str, Tensor]
     teacher: Mapping[str, Tensor]
     outputs: Mapping[str, Output]
     hard: Tensor
+    targets: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def mask(self, name: str) -> Tensor | None:
+        """Which places of an output count, and how much; None: all alike."""
+        mask = self.outputs[name].mask
+        return None if mask is None else self.targets[mask]
 
 
 class Loss(ABC):

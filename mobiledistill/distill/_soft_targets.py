@@ -30,7 +30,9 @@ class SoftTargets(Loss):
     You gain what the teacher knows about how classes resemble each other; it helps most where data are few or the
     student is small, and little in short trainings. What ships always runs at temperature 1. Categorical outputs
     ``(batch, classes)`` take the Kullback-Leibler divergence of softened softmaxes, binary ones that of softened
-    sigmoids, regression the squared error (where the temperature has no meaning).
+    sigmoids, regression the squared error (where the temperature has no meaning). Tokens of a sequence and frames of
+    CTC are categories at each place; places that an output's mask leaves out do not count, and states are not
+    compared.
 
     Example:
         >>> loss = SoftTargets(temperature=20.0, hard=0.1, soft=0.9)  # the paper's classic mixture
@@ -55,29 +57,35 @@ class SoftTargets(Loss):
             raise InputError(f"hard and soft must not be negative nor both 0, but got {self.hard!r}, {self.soft!r}.")
 
     def __call__(self, step: Step) -> Tensor:
-        soft = torch.stack(
-            [
-                _divergence(step.student[name], step.teacher[name], output.head, self.temperature)
-                for name, output in step.outputs.items()
-            ]
-        ).sum()
-        return self.hard * step.hard + self.soft * soft
+        loss = self.hard * step.hard
+        for name, output in step.outputs.items():
+            if output.head is not Head.STATE:
+                student, teacher = step.student[name], step.teacher[name]
+                loss = loss + self.soft * _divergence(student, teacher, output.head, self.temperature, step.mask(name))
+        return loss
 
 
-def _divergence(student: Tensor, teacher: Tensor, head: Head, temperature: float) -> Tensor:
+def _divergence(student: Tensor, teacher: Tensor, head: Head, temperature: float, mask: Tensor | None) -> Tensor:
     if head is Head.REGRESSION:
-        return F.mse_loss(student, teacher)
+        return _mean((student - teacher).square(), mask)
     if head is Head.BINARY:
         target = torch.sigmoid(teacher / temperature)
-        cross = F.binary_cross_entropy_with_logits(student / temperature, target)
-        entropy = F.binary_cross_entropy(target, target)
-        return (cross - entropy) * temperature**2
-    return (
-        F.kl_div(
-            F.log_softmax(student / temperature, dim=-1).flatten(0, -2),
-            F.log_softmax(teacher / temperature, dim=-1).flatten(0, -2),
-            reduction="batchmean",
-            log_target=True,
-        )
-        * temperature**2
-    )
+        cross = F.binary_cross_entropy_with_logits(student / temperature, target, reduction="none")
+        entropy = F.binary_cross_entropy(target, target, reduction="none")
+        return _mean(cross - entropy, mask) * temperature**2
+    divergence = F.kl_div(
+        F.log_softmax(student / temperature, dim=-1),
+        F.log_softmax(teacher / temperature, dim=-1),
+        reduction="none",
+        log_target=True,
+    ).sum(-1)
+    return _mean(divergence, mask) * temperature**2
+
+
+def _mean(values: Tensor, mask: Tensor | None) -> Tensor:
+    """The mean over the places that count; 0 where none does."""
+    if mask is None:
+        return values.mean()
+    weights = mask.to(values.dtype)
+    weights = weights if weights.dim() == values.dim() else weights.unsqueeze(-1).expand_as(values)
+    return (values * weights).sum() / weights.sum().clamp_min(1.0)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from mobiledistill._schedule import Recipe
 from mobiledistill._task import Batch
 
 __all__ = ["EpochLog", "fit"]
+
+_SCORES = 20
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ def fit(
     if state is not None:
         module.load_state_dict(state["module"])
         optimizer.load_state_dict(state["optimizer"])
+    average = _Average(module, recipe.average, None if state is None else state.get("average"))
     prepared, prepared_optimizer = accelerator.prepare(module, optimizer)
 
     for epoch in range(len(logs), recipe.epochs):
@@ -78,6 +82,7 @@ def fit(
             accelerator.backward(value)
             accelerator.clip_grad_norm_(prepared.parameters(), 5.0)
             prepared_optimizer.step()
+            average.step()
             losses.append(value.detach())
         mean = float(torch.stack(losses).mean()) if losses else math.nan
         if not math.isfinite(mean):
@@ -86,12 +91,69 @@ def fit(
                 f" Lower learning_rate (now {recipe.learning_rate:g}) or check the inputs for NaN."
             )
         prepared.eval()
-        logs.append(EpochLog(epoch, mean, None if validate is None else validate(module)))
-        _save(checkpoint, module, optimizer, logs)
+        score = None
+        if validate is not None and _is_due(epoch, recipe.epochs):
+            with average.in_place():
+                score = validate(module)
+        logs.append(EpochLog(epoch, mean, score))
+        _save(checkpoint, module, optimizer, logs, average)
         if report is not None:
             report(logs[-1])
+    average.keep()
     module.eval()
     return tuple(logs)
+
+
+class _Average:
+    """The running mean of a module's parameters; a share of 0 means the parameters themselves."""
+
+    def __init__(self, module: nn.Module, share: float, state: dict[str, Any] | None) -> None:
+        self._module = module
+        self._share = share
+        first = {name: parameter.detach().clone() for name, parameter in self._parameters()} if share else {}
+        self.values: dict[str, Tensor] = first if state is None else state["values"]
+        self._steps: int = 0 if state is None else state["steps"]
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"values": self.values, "steps": self._steps}
+
+    def step(self) -> None:
+        """Takes the weights of one more step in."""
+        self._steps += 1
+        share = min(self._share, self._steps / (self._steps + 9))  # the first weights are soon forgotten
+        with torch.no_grad():
+            for name, parameter in self._parameters():
+                if self.values:
+                    self.values[name].lerp_(parameter.detach().to(self.values[name].device), 1 - share)
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """The module with its mean weights, for as long as the block lasts."""
+        last = {name: parameter.detach().clone() for name, parameter in self._parameters()} if self.values else {}
+        self.keep()
+        try:
+            yield
+        finally:
+            self._set(last)
+
+    def keep(self) -> None:
+        """Gives the module its mean weights for good."""
+        self._set(self.values)
+
+    def _set(self, values: dict[str, Tensor]) -> None:
+        with torch.no_grad():
+            for name, parameter in self._parameters():
+                if name in values:
+                    parameter.copy_(values[name])
+
+    def _parameters(self) -> list[tuple[str, nn.Parameter]]:
+        return [(name, parameter) for name, parameter in self._module.named_parameters() if parameter.requires_grad]
+
+
+def _is_due(epoch: int, epochs: int) -> bool:
+    """Scores are for people: about twenty in a training, the last epoch's among them."""
+    return epoch == epochs - 1 or epoch % max(1, round(epochs / _SCORES)) == 0
 
 
 def _decay_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -134,13 +196,20 @@ def _resume(checkpoint: Path | None) -> tuple[list[EpochLog], dict[str, Any] | N
     return [EpochLog(**log) for log in state["logs"]], state
 
 
-def _save(checkpoint: Path | None, module: nn.Module, optimizer: torch.optim.Optimizer, logs: list[EpochLog]) -> None:
+def _save(
+    checkpoint: Path | None,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    logs: list[EpochLog],
+    average: _Average,
+) -> None:
     if checkpoint is None:
         return
     state = {
         "module": module.state_dict(),
         "optimizer": optimizer.state_dict(),
         "logs": [vars(log) for log in logs],
+        "average": average.state_dict(),
     }
     aside = checkpoint.with_suffix(".partial")
     torch.save(state, aside)

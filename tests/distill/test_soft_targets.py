@@ -29,6 +29,28 @@ def test_the_gradient_is_the_papers(temperature: float) -> None:
     torch.testing.assert_close(student.grad, expected.detach())
 
 
+@pytest.mark.parametrize("head", [Head.SEQUENCE, Head.CTC, Head.REGRESSION, Head.BINARY])
+def test_places_that_the_mask_leaves_out_do_not_count(head: Head) -> None:
+    student, teacher = torch.randn(2, 4, 3), torch.randn(2, 4, 3)
+    mask = torch.tensor([[1, 1, 0, 0], [1, 0, 0, 0]])
+    loss = SoftTargets(hard=0.0, soft=1.0)
+
+    def of(student: Tensor, teacher: Tensor, masked: bool) -> float:
+        outputs = {"logits": Output((1, 4, 3), head, mask="counts" if masked else None)}
+        step = Step({"logits": student}, {"logits": teacher}, outputs, torch.tensor(0.0), {"counts": mask})
+        return float(loss(step))
+
+    kept = mask.bool()
+    alone = of(student[kept], teacher[kept], masked=False)  # the three places that count, as a batch of their own
+    assert of(student, teacher, masked=True) == pytest.approx(alone, rel=1e-5)
+    assert of(student, teacher, masked=False) != pytest.approx(alone, rel=1e-3)
+
+
+def test_states_are_not_compared() -> None:
+    step = _step(torch.randn(5, 3), torch.randn(5, 3), Head.STATE)
+    assert float(SoftTargets(hard=0.5)(step)) == pytest.approx(1.0)
+
+
 def test_losses_add_and_scale() -> None:
     loss: Loss = 0.5 * HardTargets() + HardTargets() * 2
     assert float(loss(_step(torch.zeros(1, 2), torch.zeros(1, 2)))) == pytest.approx(5.0)

@@ -24,7 +24,7 @@ from mobiledistill import (
     Score,
     TeacherFacts,
 )
-from mobiledistill.devices import Backend, DeviceInfo, Reference, RuntimeInfo, Telemetry
+from mobiledistill.devices import Backend, DeviceInfo, Reference, RuntimeInfo, Telemetry, latency_per_use
 
 __all__ = ["digits", "family", "measurement", "one_format", "unmeasured", "unreachable"]
 
@@ -108,6 +108,7 @@ def artifact(format: Format, size_bytes: int, median_ms: float | None, test: flo
         score=score(test),
         parity=Parity({"tflite": 41.2, "coreml": 38.94, "onnx": math.inf}[format], 1.0, 1.0, True, 64),
         latency=None if median_ms is None else measurement(format, median_ms),
+        use=None if median_ms is None else latency_per_use({"main": measurement(format, median_ms)}),
     )
 
 
@@ -147,8 +148,10 @@ def digits() -> CompressionResult:
             parameters=245_472,
             size_bytes=991_204,
             latency=measurement("tflite", 0.624),
+            use=latency_per_use({"main": measurement("tflite", 0.624)}),
             quantized_size_bytes=262_840,
             quantized_latency=measurement("tflite", 0.212),
+            quantized_use=latency_per_use({"main": measurement("tflite", 0.212)}),
         ),
         artifacts=artifacts,
         limits=limits,
@@ -194,7 +197,7 @@ def unmeasured() -> CompressionResult:
     return replace(
         result,
         budget=Budget(latency_ms=0.3, peak_memory_bytes=4_000_000),
-        teacher=replace(result.teacher, latency=None, quantized_latency=None),
+        teacher=replace(result.teacher, latency=None, use=None, quantized_latency=None, quantized_use=None),
         artifacts={"coreml": result.artifacts["coreml"]},
         limits=[LimitCheck("coreml", name, limit, None, "unmeasured") for name, limit in names.items()],
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,9 +33,41 @@ def test_it_learns() -> None:
     assert not network.training
 
 
-def test_a_killed_training_ends_with_the_same_weights(tmp_path: Path) -> None:
+def test_averaged_weights_are_those_that_were_scored_and_those_that_are_kept() -> None:
+    last, averaged = _network(), _network()
+    scored: list[Tensor] = []
+
+    def validate(module: nn.Module) -> float:
+        scored.append(next(module.parameters()).detach().clone())
+        return 0.0
+
+    fit(last, TASK.train_batches, _loss, RECIPE)
+    fit(averaged, TASK.train_batches, _loss, replace(RECIPE, average=0.9), validate=validate)
+    kept = next(averaged.parameters()).detach()
+    torch.testing.assert_close(scored[-1], kept, rtol=0, atol=0)
+    assert not torch.equal(kept, next(last.parameters()))
+    torch.testing.assert_close(kept, next(last.parameters()).detach(), rtol=0, atol=0.05)
+
+
+def test_long_trainings_are_scored_about_twenty_times() -> None:
+    scores = 0
+
+    def validate(_: nn.Module) -> float:
+        nonlocal scores
+        scores += 1
+        return 0.0
+
+    one = next(iter(TASK.train_batches(0)))
+    logs = fit(_network(), lambda _: [one], _loss, Recipe(epochs=61), validate=validate)
+    assert 18 <= scores <= 24
+    assert logs[-1].score is not None
+
+
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_a_killed_training_ends_with_the_same_weights(tmp_path: Path, average: float) -> None:
+    recipe = replace(RECIPE, average=average)
     whole, killed = _network(), _network()
-    fit(whole, TASK.train_batches, _loss, RECIPE)
+    fit(whole, TASK.train_batches, _loss, recipe)
 
     class Killed(Exception):
         pass
@@ -44,9 +77,9 @@ def test_a_killed_training_ends_with_the_same_weights(tmp_path: Path) -> None:
             raise Killed
 
     with pytest.raises(Killed):
-        fit(killed, TASK.train_batches, _loss, RECIPE, checkpoint=tmp_path / "a.pt", report=kill)
+        fit(killed, TASK.train_batches, _loss, recipe, checkpoint=tmp_path / "a.pt", report=kill)
     resumed = _network()
-    logs = fit(resumed, TASK.train_batches, _loss, RECIPE, checkpoint=tmp_path / "a.pt")
+    logs = fit(resumed, TASK.train_batches, _loss, recipe, checkpoint=tmp_path / "a.pt")
     assert [log.epoch for log in logs] == [0, 1, 2]
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], value, rtol=0, atol=0)
