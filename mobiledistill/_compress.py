@@ -21,7 +21,16 @@ from mobiledistill._progress import Progress
 from mobiledistill._result import Artifact, BudgetError, CompressionResult, Ending, LimitCheck, TeacherFacts
 from mobiledistill._schedule import Recipe, Schedule
 from mobiledistill._sources import Cuts, FamilyMembers, Source
-from mobiledistill._student import Family, example_run, export, integers_of, programs_of, rounded, signature_modules
+from mobiledistill._student import (
+    Family,
+    example_run,
+    export,
+    integers_of,
+    programs_of,
+    rounded,
+    run_per_use,
+    signature_modules,
+)
 from mobiledistill._task import Batch, Score, Split, Task
 from mobiledistill._workdir import fingerprint, write_text
 from mobiledistill.distill import Loss
@@ -117,7 +126,7 @@ def compress(
 def _source(job: Job) -> Source:
     """Where students come from."""
     bits = round(8 * bytes_per_weight(job.scheme))
-    run = example_run(job.task)
+    run, per_use = example_run(job.task), run_per_use(job.task)
 
     def quick_quality(member: nn.Module) -> float:
         modules = signature_modules(job.task, member)
@@ -128,8 +137,8 @@ def _source(job: Job) -> Source:
     with job.phase("analyze"):
         job.report("analyze", 0, 1, "what is coupled, and what matters")
         if job.student is None or isinstance(job.student, nn.Module):
-            return Cuts(job.student or job.teacher, run, job.losses, bits)
-        return FamilyMembers(job.student, job.teacher, run, quick_quality, job.schedule.seed, bits)
+            return Cuts(job.student or job.teacher, run, per_use, job.losses, bits)
+        return FamilyMembers(job.student, job.teacher, per_use, quick_quality, job.schedule.seed, bits)
 
 
 def _search(job: Job, source: Source, cost: CostModel, facts: TeacherFacts, margin: float) -> tuple[Plan, Ending]:

@@ -67,19 +67,28 @@ class Cuts(Source):
     Args:
         origin: the trained model; not changed.
         run: runs a model on example inputs.
+        run_per_use: runs it as one use of the product does, for what its layers cost.
         losses: a few losses of a model on training batches, for the importance of channels.
         bits: how many bits a weight is stored in.
     """
 
-    def __init__(self, origin: nn.Module, run: Run, losses: Callable[[nn.Module], Iterable[Tensor]], bits: int) -> None:
+    def __init__(
+        self,
+        origin: nn.Module,
+        run: Run,
+        run_per_use: Run,
+        losses: Callable[[nn.Module], Iterable[Tensor]],
+        bits: int,
+    ) -> None:
         self._origin = copy.deepcopy(origin).eval()
         self._run = run
         self._losses = losses
         self._bits = bits
         self._groups = channel_groups(self._origin, run)
-        self._layers = layer_shapes(self._origin, run, self._groups)
+        self._layers = layer_shapes(self._origin, run_per_use, self._groups)
         self._importance = self._measure_importance(self._origin)
         self._total = {group.name: group.channels for group in self._groups}
+        self._whole = {group.name: group.whole_blocks for group in self._groups}
 
     def uncut(self) -> Amounts:
         return amounts(self._layers)
@@ -89,7 +98,7 @@ class Cuts(Source):
         return None if kept is None else self._plan(kept)
 
     def narrow(self, level: int) -> Plan:
-        return self._plan({name: min(channels, 2 * level) for name, channels in self._total.items()})
+        return self._plan({name: self._whole[name](min(total, 2 * level)) for name, total in self._total.items()})
 
     def amounts(self, plan: Plan) -> Amounts:
         return amounts(self._layers, {name: kept / self._total[name] for name, kept in plan.channels.items()})
@@ -105,7 +114,9 @@ class Cuts(Source):
         for step in range(1, count):
             share = step / count
             ways.append(
-                self._plan({n: round(self._total[n] ** (1 - share) * k**share) for n, k in plan.channels.items()})
+                self._plan(
+                    {n: self._whole[n](self._total[n] ** (1 - share) * k**share) for n, k in plan.channels.items()}
+                )
             )
         return [*ways, plan]
 
@@ -129,7 +140,7 @@ class FamilyMembers(Source):
     Args:
         family: (width, depth) -> module; wider and deeper members are larger.
         teacher: what its members learn from.
-        run: runs a model on example inputs.
+        run_per_use: runs a model on example inputs as one use of the product does.
         quality: how well a member does after a short training, higher is better; decides between depths.
         seed: of the members' first weights.
     """
@@ -138,14 +149,14 @@ class FamilyMembers(Source):
         self,
         family: Family,
         teacher: nn.Module,
-        run: Run,
+        run_per_use: Run,
         quality: Callable[[nn.Module], float],
         seed: int,
         bits: int,
     ) -> None:
         self._family = family
-        self._uncut = amounts(layer_shapes(teacher, run, ()))
-        self._run = run
+        self._uncut = amounts(layer_shapes(teacher, run_per_use, ()))
+        self._run_per_use = run_per_use
         self._quality = quality
         self._seed = seed
         self._bits = bits
@@ -209,7 +220,7 @@ class FamilyMembers(Source):
         return self._qualities[member]
 
     def _shapes(self, plan: Plan) -> Sequence[LayerShape]:
-        return layer_shapes(self.build(plan), self._run, ())
+        return layer_shapes(self.build(plan), self._run_per_use, ())
 
     def _plan(self, width: int, depth: int) -> Plan:
         return Plan(width=width, depth=depth, bits=self._bits)

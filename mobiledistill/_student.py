@@ -25,6 +25,7 @@ __all__ = [
     "predictor",
     "programs_of",
     "rounded",
+    "run_per_use",
     "signature_modules",
     "suffix_of",
 ]
@@ -39,13 +40,24 @@ def signature_modules(task: Task, model: nn.Module) -> dict[str, nn.Module]:
 
 
 def example_run(task: Task) -> Run:
-    """Runs every signature of a model on one sample each and returns all outputs."""
-    examples = {name: _tensors(task.calibration_inputs(name), 1) for name in task.signatures}
+    """Runs every exported signature of a model on one sample each and returns all outputs."""
+    return _run(task, dict.fromkeys(exported_signatures(task), 1))
+
+
+def run_per_use(task: Task) -> Run:
+    """Runs what one use of the product runs: each exported signature as often as it is called."""
+    calls = {name: max(1, round(signature.calls_per_use)) for name, signature in exported_signatures(task).items()}
+    return _run(task, calls)
+
+
+def _run(task: Task, calls: Mapping[str, int]) -> Run:
+    examples = {name: _tensors(task.calibration_inputs(name), 1) for name in calls}
 
     def run(model: nn.Module) -> tuple[Tensor, ...]:
         outputs: list[Tensor] = []
-        for name, module in signature_modules(task, model).items():
-            outputs.extend(as_tuple(module(*examples[name].values())))
+        for name, count in calls.items():
+            for _ in range(count):
+                outputs.extend(as_tuple(task.exported(model, name)(*examples[name].values())))
         return tuple(outputs)
 
     return run

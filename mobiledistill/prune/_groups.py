@@ -23,6 +23,8 @@ Run = Callable[[nn.Module], tuple[Tensor, ...]]
 """Runs a module on example inputs, every signature of it, and returns all outputs."""
 
 _LAYERS = (nn.Conv2d, nn.Linear)
+_WRITERS = (*_LAYERS, nn.Embedding)
+_BLOCKS = (1, 4, 8, 16, 24, 32, 48, 64, 96, 128)  # channels that can only leave together, tried in this order
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,18 @@ class ChannelGroup:
         channels: how many there are.
         writers: paths of all layers whose outputs they are.
         readers: paths of all layers that read them.
+        block: neighbours that leave together: 1, or the width of an attention head.
     """
 
     name: str
     channels: int
     writers: tuple[str, ...]
     readers: tuple[str, ...]
+    block: int = 1
+
+    def whole_blocks(self, channels: float) -> int:
+        """The nearest number of channels that is a whole number of blocks, one at least."""
+        return self.block * min(max(1, round(channels / self.block)), self.channels // self.block)
 
 
 @dataclass(frozen=True)
@@ -48,8 +56,8 @@ class LayerShape:
 
     Attributes:
         weights: number of its weights.
-        macs: multiply-accumulates of one pass at batch 1 (one multiply-add counts as one).
-        channels: its output channels.
+        macs: multiply-accumulates of one pass at batch 1 (one multiply-add counts as one); none in an embedding.
+        channels: its output channels, each of which has a scale and a bias; none in an embedding.
         writes: name of the group its outputs belong to, None where they cannot be cut.
         reads: likewise of its inputs; None too for a depthwise layer, whose weights shrink with its outputs alone.
     """
@@ -65,8 +73,9 @@ class LayerShape:
 def channel_groups(module: nn.Module, run: Run) -> tuple[ChannelGroup, ...]:
     """The groups of channels that can be cut without changing the module's outputs' shapes.
 
-    Every group is tried on a copy (one channel cut, one forward pass), so what would break the module,
-    such as attention heads that must stay divisible, is left alone.
+    Every group is tried on a copy (one channel cut, one forward pass). Where that breaks the module, larger blocks of
+    neighbours are tried, so that attention heads leave as a whole; what cannot be cut in any way is left alone. The
+    module must count its heads by the width it finds, not by a number it was made with.
 
     Args:
         module: a float module; not changed.
@@ -75,19 +84,24 @@ def channel_groups(module: nn.Module, run: Run) -> tuple[ChannelGroup, ...]:
     expected = _output_shapes(module, run)
     found = []
     for name, group in _coupled(module, run).items():
-        if len(group[0].idxs) > 1 and _survives_cut(module, name, run, expected):
-            found.append(_describe(module, name, group))
+        width = len(group[0].idxs)
+        blocks = [block for block in _BLOCKS if block < width and width % block == 0]
+        block = next((block for block in blocks if _survives_cut(module, name, run, expected, block)), None)
+        if block is not None:
+            writers, readers = _ends(module, group)
+            found.append(ChannelGroup(name, width, tuple(writers), tuple(readers), block))
     return tuple(found)
 
 
 def layer_shapes(module: nn.Module, run: Run, groups: Iterable[ChannelGroup]) -> tuple[LayerShape, ...]:
-    """Weights and multiply-accumulates of every convolution and linear layer, with the groups they shrink with."""
+    """Weights and multiply-accumulates of every layer and embedding, with the groups they shrink with."""
     positions: dict[str, int] = {}
-    layers = {path: part for path, part in module.named_modules() if isinstance(part, _LAYERS)}
+    layers = {path: part for path, part in module.named_modules() if isinstance(part, _WRITERS)}
 
     def hook_for(path: str) -> Any:
         def hook(_: nn.Module, __: Any, output: Tensor) -> None:
-            positions[path] = output[0].numel() // layers[path].weight.shape[0]
+            passes = output[0].numel() // layers[path].weight.shape[0]
+            positions[path] = positions.get(path, 0) + (passes if isinstance(layers[path], _LAYERS) else 0)
 
         return hook
 
@@ -102,7 +116,7 @@ def layer_shapes(module: nn.Module, run: Run, groups: Iterable[ChannelGroup]) ->
             name=path,
             weights=part.weight.numel(),
             macs=part.weight.numel() * positions.get(path, 0),
-            channels=part.weight.shape[0],
+            channels=part.weight.shape[0] if isinstance(part, _LAYERS) else 0,
             writes=writes.get(path),
             reads=None if _is_depthwise(part) else reads.get(path),
         )
@@ -122,7 +136,7 @@ def importance(
         losses: a few scalar losses of ``module`` with their graphs, computed lazily one after the other.
 
     Returns:
-        One score a channel, by group name; each group's scores sum to 1.
+        One score a channel, by group name; each group's scores sum to 1. Channels of one block have the same score.
     """
     import torch_pruning as tp
 
@@ -130,22 +144,26 @@ def importance(
     for loss in losses:
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     score = tp.importance.GroupTaylorImportance()
-    wanted = {group.name for group in groups}
+    blocks = {group.name: group.block for group in groups}
     scores = {}
     for name, group in _coupled(module, run).items():
-        if name in wanted:
+        if name in blocks:
             raw = score(group).detach().clamp_min(0) + 1e-12
+            raw = raw.reshape(-1, blocks[name]).mean(1).repeat_interleave(blocks[name])
             scores[name] = raw / raw.sum()
     module.zero_grad()
     return scores
 
 
 def cut(module: nn.Module, run: Run, channels: Mapping[str, int], scores: Mapping[str, Tensor]) -> nn.Module:
-    """A copy of ``module`` in which each group keeps its ``channels`` most important channels."""
+    """A copy of ``module`` in which each group keeps its ``channels`` most important channels.
+
+    Where channels leave in blocks, ``channels`` counts whole ones and ``scores`` are equal within each.
+    """
     smaller = copy.deepcopy(module)
+    widths = {name: len(group[0].idxs) for name, group in _coupled(smaller, run).items()}
     for name, kept in channels.items():
-        group = _coupled(smaller, run)[name]
-        width = len(group[0].idxs)
+        width = widths[name]
         if not 1 <= kept <= width:
             raise InputError(f"Group {name!r} has {width} channels, so it cannot keep {kept}; keep 1 to {width}.")
         if kept < width:
@@ -181,28 +199,25 @@ def _prune(module: nn.Module, run: Run, name: str, gone: list[int]) -> None:
     import torch_pruning as tp
 
     layer = module.get_submodule(name)
-    by_type = tp.prune_conv_out_channels if isinstance(layer, nn.Conv2d) else tp.prune_linear_out_channels
-    if isinstance(layer, nn.Conv2d) and _is_depthwise(layer):
-        by_type = tp.prune_depthwise_conv_out_channels
+    by_type = tp.prune_linear_out_channels
+    if isinstance(layer, nn.Embedding):
+        by_type = tp.prune_embedding_out_channels
+    elif isinstance(layer, nn.Conv2d):
+        by_type = tp.prune_depthwise_conv_out_channels if _is_depthwise(layer) else tp.prune_conv_out_channels
     _dependency_graph(module, run).get_pruning_group(layer, by_type, idxs=gone).prune()
 
 
-def _survives_cut(module: nn.Module, name: str, run: Run, expected: list[tuple[int, ...]]) -> bool:
+def _survives_cut(module: nn.Module, name: str, run: Run, expected: list[tuple[int, ...]], block: int) -> bool:
     trial = copy.deepcopy(module)
     try:
-        _prune(trial, run, name, [0])
+        _prune(trial, run, name, list(range(block)))
         return _output_shapes(trial, run) == expected
     except Exception:  # whatever breaks when a channel leaves: the group is left alone
         return False
 
 
-def _describe(module: nn.Module, name: str, group: Any) -> ChannelGroup:
-    writers, readers = _ends(module, group)
-    return ChannelGroup(name, len(group[0].idxs), tuple(writers), tuple(readers))
-
-
 def _ends(module: nn.Module, group: Any) -> tuple[list[str], list[str]]:
-    paths = {id(part): path for path, part in module.named_modules() if isinstance(part, _LAYERS)}
+    paths = {id(part): path for path, part in module.named_modules() if isinstance(part, _WRITERS)}
     writers: list[str] = []
     readers: list[str] = []
     for item in group:

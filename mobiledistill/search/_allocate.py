@@ -39,6 +39,7 @@ def allocate(
     """
     ordered = {name: scores.sort(descending=True).values.tolist() for name, scores in importance.items()}
     total = {group.name: group.channels for group in groups}
+    blocks = {group.name: group.block for group in groups}
     writers = {group.name: len(group.writers) for group in groups}
 
     def predicted(kept: Mapping[str, int]) -> dict[Target, float]:
@@ -47,16 +48,17 @@ def allocate(
 
     kept = dict(total)
     while broken := {target for target, value in predicted(kept).items() if value > limits[target]}:
-        name = _cheapest_cut(ordered, writers, predicted, kept, broken, limits, least_channels)
+        name = _cheapest_cut(ordered, writers, blocks, predicted, kept, broken, limits, least_channels)
         if name is None:
             return None
-        kept[name] -= _stride(kept[name])
-    return _refill(ordered, writers, predicted, kept, total, limits)
+        kept[name] -= _stride(kept[name], blocks[name])
+    return _refill(ordered, writers, blocks, predicted, kept, total, limits)
 
 
 def _cheapest_cut(
     ordered: Mapping[str, list[float]],
     writers: Mapping[str, int],
+    blocks: Mapping[str, int],
     predicted: Callable[[Mapping[str, int]], dict[Target, float]],
     kept: Mapping[str, int],
     broken: set[Target],
@@ -66,8 +68,8 @@ def _cheapest_cut(
     now = predicted(kept)
     best, best_price = None, math.inf
     for name, channels in kept.items():
-        fewer = channels - _stride(channels)
-        if fewer < least_channels:
+        fewer = channels - _stride(channels, blocks[name])
+        if fewer < max(least_channels, blocks[name]):
             continue
         after = predicted({**kept, name: fewer})
         gain = sum((now[target] - after[target]) / (now[target] - limits[target]) for target in broken)
@@ -80,6 +82,7 @@ def _cheapest_cut(
 def _refill(
     ordered: Mapping[str, list[float]],
     writers: Mapping[str, int],
+    blocks: Mapping[str, int],
     predicted: Callable[[Mapping[str, int]], dict[Target, float]],
     kept: dict[str, int],
     total: Mapping[str, int],
@@ -91,15 +94,17 @@ def _refill(
         for name, channels in kept.items():
             if channels == total[name]:
                 continue
-            after = predicted({**kept, name: channels + 1})
+            more = channels + blocks[name]
+            after = predicted({**kept, name: more})
             if all(after[target] <= limit for target, limit in limits.items()):
-                regained = writers[name] * math.log(sum(ordered[name][: channels + 1]) / sum(ordered[name][:channels]))
+                regained = writers[name] * math.log(sum(ordered[name][:more]) / sum(ordered[name][:channels]))
                 candidates.append((regained, name))
         if not candidates:
             return kept
-        kept[max(candidates)[1]] += 1
+        name = max(candidates)[1]
+        kept[name] += blocks[name]
 
 
-def _stride(channels: int) -> int:
-    """Wide groups shrink several channels at a time, which changes nothing but the time this takes."""
-    return max(1, channels // 48)
+def _stride(channels: int, block: int) -> int:
+    """Wide groups shrink several blocks at a time, which changes nothing but the time this takes."""
+    return block * max(1, channels // (48 * block))

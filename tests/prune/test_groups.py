@@ -66,3 +66,67 @@ def test_cutting_more_than_there_is_is_refused(images: Tensor) -> None:
     scores = importance(module, _run, channel_groups(module, _run), iter([module(images).mean()]))
     with pytest.raises(InputError, match="cannot keep 9"):
         cut(module, _run, {"first": 9}, scores)
+
+
+class Attention(nn.Module):
+    """Pre-norm attention with 4 heads of 8 and a feed-forward part, behind an embedding; heads counted by width."""
+
+    def __init__(self, width: int = 32) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(20, width)
+        self.norm = nn.LayerNorm(width)
+        self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
+        self.out = nn.Linear(width, width)
+        self.up, self.down = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
+        self.head = nn.Linear(width, 5)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        x = self.embedding(ids)
+        y = self.norm(x)
+        query, key, value = (
+            layer(y).reshape(len(ids), ids.shape[1], -1, 8).transpose(1, 2)
+            for layer in (self.query, self.key, self.value)
+        )
+        mixed = torch.softmax(query @ key.transpose(-1, -2) / 8**0.5, -1) @ value
+        x = x + self.out(mixed.transpose(1, 2).reshape(len(ids), ids.shape[1], -1))
+        logits: Tensor = self.head(x + self.down(torch.relu(self.up(x))))
+        return logits
+
+
+def _read(module: nn.Module) -> tuple[Tensor, ...]:
+    return (module(torch.arange(6)[None]),)
+
+
+def test_heads_leave_as_a_whole() -> None:
+    module = Attention().eval()
+    ids = torch.randint(0, 20, (3, 6))
+    groups = {group.name: group for group in channel_groups(module, _read)}
+    assert {name: group.block for name, group in groups.items()} == {"embedding": 1, "query": 8, "up": 1}
+    scores = importance(module, _read, groups.values(), (module(ids).square().mean() for _ in range(1)))
+    smaller = cut(module, _read, {"query": 16}, scores)
+    gone = scores["query"].argsort(stable=True)[:16]
+    assert len({int(channel) // 8 for channel in gone}) == 2
+    with torch.no_grad():
+        module.out.weight[:, gone] = 0
+    torch.testing.assert_close(smaller(ids), module(ids), rtol=1e-4, atol=1e-5)
+
+
+def test_an_embedding_shrinks_with_the_width_it_writes() -> None:
+    module = Attention()
+    groups = channel_groups(module, _read)
+    shapes = {layer.name: layer for layer in layer_shapes(module, _read, groups)}
+    assert (shapes["embedding"].weights, shapes["embedding"].macs, shapes["embedding"].writes) == (640, 0, "embedding")
+    scores = importance(module, _read, groups, (module(torch.arange(6)[None]).mean() for _ in range(1)))
+    smaller = cut(module, _read, {"embedding": 20}, scores)
+    assert smaller.embedding.weight.shape == (20, 20)  # type: ignore[union-attr]
+    assert _read(smaller)[0].shape == (1, 6, 5)
+
+
+def test_what_runs_twice_costs_twice() -> None:
+    def twice(module: nn.Module) -> tuple[Tensor, ...]:
+        return (*_run(module), *_run(module))
+
+    once = {layer.name: layer.macs for layer in layer_shapes(Residual(8), _run, ())}
+    assert {layer.name: layer.macs for layer in layer_shapes(Residual(8), twice, ())} == {
+        name: 2 * macs for name, macs in once.items()
+    }

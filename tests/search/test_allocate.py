@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,6 +45,15 @@ def test_several_limits_hold_at_once() -> None:
     assert kept is not None
     assert _predicted(cost, SIZE, kept) <= 12_000
     assert _predicted(cost, LATENCY, kept) <= 0.4
+
+
+def test_blocks_stay_whole() -> None:
+    groups = (GROUPS[0], replace(GROUPS[1], block=16))
+    for limit in (4_000, 9_000, 16_000):
+        kept = allocate(groups, LAYERS, EVEN, CostModel(1.0), {SIZE: limit})
+        assert kept is not None
+        assert kept["b"] % 16 == 0
+        assert _predicted(CostModel(1.0), SIZE, kept) <= limit
 
 
 def test_unimportant_channels_leave_first() -> None:
