@@ -83,7 +83,7 @@ def channel_groups(module: nn.Module, run: Run) -> tuple[ChannelGroup, ...]:
     """
     expected = _output_shapes(module, run)
     found = []
-    for name, group in _coupled(module, run).items():
+    for name, group in _coupled(module, _dependency_graph(module, run)).items():
         width = len(group[0].idxs)
         blocks = [block for block in _BLOCKS if block < width and width % block == 0]
         block = next((block for block in blocks if _survives_cut(module, name, run, expected, block)), None)
@@ -146,7 +146,7 @@ def importance(
     score = tp.importance.GroupTaylorImportance()
     blocks = {group.name: group.block for group in groups}
     scores = {}
-    for name, group in _coupled(module, run).items():
+    for name, group in _coupled(module, _dependency_graph(module, run)).items():
         if name in blocks:
             raw = score(group).detach().clamp_min(0) + 1e-12
             raw = raw.reshape(-1, blocks[name]).mean(1).repeat_interleave(blocks[name])
@@ -161,20 +161,20 @@ def cut(module: nn.Module, run: Run, channels: Mapping[str, int], scores: Mappin
     Where channels leave in blocks, ``channels`` counts whole ones and ``scores`` are equal within each.
     """
     smaller = copy.deepcopy(module)
-    widths = {name: len(group[0].idxs) for name, group in _coupled(smaller, run).items()}
+    graph = _dependency_graph(smaller, run)  # follows every cut by itself
+    widths = {name: len(group[0].idxs) for name, group in _coupled(smaller, graph).items()}
     for name, kept in channels.items():
         width = widths[name]
         if not 1 <= kept <= width:
             raise InputError(f"Group {name!r} has {width} channels, so it cannot keep {kept}; keep 1 to {width}.")
         if kept < width:
             gone = scores[name].argsort(stable=True)[: width - kept].tolist()
-            _prune(smaller, run, name, sorted(gone))
+            _prune(smaller, graph, name, sorted(gone))
     return smaller
 
 
-def _coupled(module: nn.Module, run: Run) -> dict[str, Any]:
+def _coupled(module: nn.Module, graph: Any) -> dict[str, Any]:
     """Torch-Pruning's groups by our names, in the module's own order."""
-    graph = _dependency_graph(module, run)
     order = {path: place for place, (path, _) in enumerate(module.named_modules())}
     named = {}
     for group in graph.get_all_groups(root_module_types=list(_LAYERS)):
@@ -195,7 +195,7 @@ def _dependency_graph(module: nn.Module, run: Run) -> Any:
         )
 
 
-def _prune(module: nn.Module, run: Run, name: str, gone: list[int]) -> None:
+def _prune(module: nn.Module, graph: Any, name: str, gone: list[int]) -> None:
     import torch_pruning as tp
 
     layer = module.get_submodule(name)
@@ -204,13 +204,13 @@ def _prune(module: nn.Module, run: Run, name: str, gone: list[int]) -> None:
         by_type = tp.prune_embedding_out_channels
     elif isinstance(layer, nn.Conv2d):
         by_type = tp.prune_depthwise_conv_out_channels if _is_depthwise(layer) else tp.prune_conv_out_channels
-    _dependency_graph(module, run).get_pruning_group(layer, by_type, idxs=gone).prune()
+    graph.get_pruning_group(layer, by_type, idxs=gone).prune()
 
 
 def _survives_cut(module: nn.Module, name: str, run: Run, expected: list[tuple[int, ...]], block: int) -> bool:
     trial = copy.deepcopy(module)
     try:
-        _prune(trial, run, name, list(range(block)))
+        _prune(trial, _dependency_graph(trial, run), name, list(range(block)))
         return _output_shapes(trial, run) == expected
     except Exception:  # whatever breaks when a channel leaves: the group is left alone
         return False
