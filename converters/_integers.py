@@ -6,6 +6,7 @@ its input and output lie on. Whoever wrote the file, after undoing layout these 
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,14 @@ __all__ = ["Grid", "IntegerLayer", "integer_differences", "module_integers", "ou
 
 _SCALE_TOLERANCE = 2.0**-10  # formats may store scales in float16
 _BIAS_TOLERANCE = 0.5 + 1e-3  # in steps of the accumulator, whose own rounding is half a step
+
+_MOVERS = {
+    *("alias", "chunk", "clone", "constant_pad_nd", "contiguous", "detach", "dropout", "expand", "flatten", "flip"),
+    *("max_pool2d", "movedim", "narrow", "numpy_T", "pad", "permute", "pixel_shuffle", "repeat", "reshape", "select"),
+    *("slice", "split", "split_with_sizes", "squeeze", "swapaxes", "t", "tile", "transpose", "unbind", "unflatten"),
+    *("unsqueeze", "upsample_nearest2d", "view", "_unsafe_view", "_upsample_nearest_exact2d"),
+}
+"""Operators of aten whose results are some of what they read (or zeros), so they lie on the same grid."""
 
 _ACTIVATIONS = (
     torch.ops.aten.relu.default,
@@ -182,13 +191,23 @@ def _weight(
 
 
 def _grid(node: fx.Node) -> Grid | None:
-    """The grid that a value lies on: looks back through what only moves values."""
-    movers = (torch.ops.aten.view.default, torch.ops.aten.reshape.default, torch.ops.aten.flatten.using_ints)
-    while node.target in movers:
-        node = node.all_input_nodes[0]
-    if node.target is not torch.ops.quantized_decomposed.dequantize_per_tensor.default:
-        return None
-    return Grid(float(node.args[1]), int(node.args[2]))  # type: ignore[arg-type]  # numbers by the operator's schema
+    """The grid that a value lies on: looks back through what only moves values, whatever it moves together."""
+    if node.target is torch.ops.quantized_decomposed.dequantize_per_tensor.default:
+        return Grid(float(node.args[1]), int(node.args[2]))  # type: ignore[arg-type]  # numbers by the schema
+    if node.target is operator.getitem or _aten_name(node) in _MOVERS:
+        return _grid(node.all_input_nodes[0])
+    if _aten_name(node) in ("cat", "concat", "stack"):
+        grids = {_grid(part) for part in node.all_input_nodes}
+        return grids.pop() if len(grids) == 1 else None
+    return None
+
+
+def _aten_name(node: fx.Node) -> str:
+    """``slice`` for ``aten.slice.Tensor``; empty for other calls."""
+    target = node.target
+    if not isinstance(target, torch._ops.OpOverload) or target.namespace != "aten":
+        return ""
+    return target._schema.name.partition("::")[2]
 
 
 def _output_grid(node: fx.Node) -> Grid | None:

@@ -48,7 +48,10 @@ class Parity:
 
 
 def verify(
-    path: Path, programs: Program | Sequence[Program], inputs: Arrays | None = None, precision: Precision = "float32"
+    path: Path,
+    programs: Program | Sequence[Program],
+    inputs: Mapping[str, Arrays] | Arrays | None = None,
+    precision: Precision = "float32",
 ) -> Parity:
     """Runs a file beside its module on real inputs and raises where they part.
 
@@ -61,8 +64,9 @@ def verify(
     Args:
         path: a .tflite, .onnx or .mlpackage.
         programs: the module's signatures, as they were exported.
-        inputs: real inputs of signature ``main``, stacked along axis 0; a few dozen samples or more. Other signatures
-            (and this one, when None) are compared on their example inputs.
+        inputs: real inputs by signature, then by name, samples along axis 0; a few dozen of them or more. Without a
+            mapping by signature they are those of ``main`` (or of the first program). A signature without any is
+            compared on its example inputs.
         precision: how what is not quantized was stored.
 
     Raises:
@@ -78,10 +82,10 @@ def verify(
         expected = module_integers(program)
         quantized = quantized or bool(expected)
         differences += integer_differences(expected, stored.get(program.name, [])) if expected else []
-    results = []
-    for program in wanted:
-        samples = inputs if inputs is not None and program.name in ("main", wanted[0].name) else None
-        results.append(_verify_signature(path, program, samples, precision, differences))
+    samples = _by_signature(inputs, wanted)
+    results = [
+        _verify_signature(path, program, samples.get(program.name), precision, differences) for program in wanted
+    ]
     if differences:
         raise ParityError(f"{path.name} does not hold its module's integers. First departing layer: {differences[0]}.")
     steps = [result.max_steps for result in results if result.max_steps is not None]
@@ -118,6 +122,23 @@ def compare(reference: Arrays, answers: Arrays, steps: Mapping[str, float | None
         integers_equal=None,
         n=len(reference[first]),
     )
+
+
+def _by_signature(inputs: Mapping[str, Arrays] | Arrays | None, programs: Sequence[Program]) -> Mapping[str, Arrays]:
+    names = [program.name for program in programs]
+    alone, by_signature = {}, {}
+    for name, value in (inputs or {}).items():
+        if isinstance(value, Mapping):
+            by_signature[name] = value
+        else:
+            alone[name] = value
+    if alone and by_signature:
+        raise InputError(
+            f"Inputs {sorted(alone)} stand beside signatures {sorted(by_signature)}: give one or the other."
+        )
+    if unknown := set(by_signature) - set(names):
+        raise InputError(f"Inputs were given for signatures {sorted(unknown)}; the programs are {sorted(names)}.")
+    return {"main" if "main" in names else names[0]: alone} if alone else by_signature
 
 
 def _verify_signature(

@@ -14,8 +14,11 @@ from converters._integers import Grid, IntegerLayer
 
 __all__ = ["read_integers"]
 
-_MOVERS = ("reshape", "squeeze", "expand_dims", "transpose", "slice_by_index", "slice_by_size", "max_pool", "identity")
-"""Operators whose results are some of what they read, so they lie on the same grid."""
+_MOVERS = (
+    *("expand_dims", "identity", "max_pool", "pad", "pixel_shuffle", "reshape", "resize_nearest_neighbor"),
+    *("slice_by_index", "slice_by_size", "split", "squeeze", "tile", "transpose", "upsample_nearest_neighbor"),
+)
+"""Operators whose results are some of what they read (or zeros), so they lie on the same grid."""
 
 _ACTIVATIONS = ("relu", "relu6", "clip", "squeeze", "reshape")
 """Operators that stand between a layer and the quantizer of its output."""
@@ -95,13 +98,18 @@ def _constant_weight(value: Any, out_axis: int) -> tuple[NDArray[np.int8], NDArr
 
 
 def _input_grid(value: Any) -> Grid | None:
-    """The grid of the nearest dequantizer behind a value, over what only moves values."""
+    """The grid of the dequantizers that a value comes from, over what only moves values."""
     operation = value.op
-    while operation is not None and operation.op_type in _MOVERS:
-        operation = operation.inputs["x"].op
-    if operation is None or operation.op_type != "dequantize":
+    if operation is None:
         return None
-    return _grid(operation, operation.inputs["input"])
+    if operation.op_type == "dequantize":
+        return _grid(operation, operation.inputs["input"])
+    if operation.op_type in _MOVERS:
+        return _input_grid(operation.inputs["x"])
+    if operation.op_type in ("concat", "stack"):
+        grids = {_input_grid(part) for part in operation.inputs["values"]}
+        return grids.pop() if len(grids) == 1 else None
+    return None
 
 
 def _output_grid(value: Any) -> Grid | None:

@@ -15,7 +15,12 @@ from converters._onnx._graph import GraphView, attribute
 
 __all__ = ["read_integers"]
 
-_MOVERS = ("Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
+_MOVERS = (
+    *("DepthToSpace", "Expand", "Flatten", "Identity", "MaxPool", "Pad", "Reshape", "Resize", "Slice", "Split"),
+    *("Squeeze", "Tile", "Transpose", "Unsqueeze"),
+)
+"""Operators whose results are some of what they read (or zeros), so they lie on the same grid."""
+
 _LIMITS = ("Clip", "Relu")
 
 
@@ -92,10 +97,18 @@ def _bias(view: GraphView, node: Any) -> tuple[NDArray[Any] | None, str]:
 
 
 def _input_grid(view: GraphView, name: str) -> Grid | None:
+    """The grid of the dequantizers that a value comes from, over what only moves values."""
     maker = view.makers.get(name)
-    while maker is not None and maker.op_type in _MOVERS:
-        maker = view.makers.get(maker.input[0])
-    return view.grid(maker) if maker is not None and maker.op_type == "DequantizeLinear" else None
+    if maker is None:
+        return None
+    if maker.op_type == "DequantizeLinear":
+        return view.grid(maker)
+    if maker.op_type in _MOVERS:
+        return _input_grid(view, maker.input[0])
+    if maker.op_type == "Concat":
+        grids = {_input_grid(view, part) for part in maker.input}
+        return grids.pop() if len(grids) == 1 else None
+    return None
 
 
 def _output_grid(view: GraphView, name: str) -> Grid | None:

@@ -16,10 +16,23 @@ import torch.ao.quantization.fx._decomposed
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["ActivationQuantizer", "QuantConv2d", "QuantLinear", "QuantizedLayer"]
+__all__ = ["ActivationQuantizer", "KeepFloat", "QuantConv2d", "QuantEmbedding", "QuantLinear", "QuantizedLayer"]
 
 _Q_MIN, _Q_MAX = -128, 127
 _ops = torch.ops.quantized_decomposed
+
+
+class KeepFloat(nn.Module):
+    """Base class of modules that stay float: nothing inside of them is rounded, whatever surrounds them.
+
+    For arithmetic that 256 steps would spoil: decoding boxes, the core of an attention, a normalization. What such a
+    module returns is float; a layer that reads it rounds it first. Its weights, if it has any, are stored as floats.
+
+    Example:
+        >>> class Decode(KeepFloat):
+        ...     def forward(self, offsets: Tensor, anchors: Tensor) -> Tensor:
+        ...         return anchors + 0.1 * offsets
+    """
 
 
 class ActivationQuantizer(nn.Module):
@@ -38,6 +51,11 @@ class ActivationQuantizer(nn.Module):
         self.register_buffer("zero_point", torch.zeros(1, dtype=torch.int64))
         self.frozen = False
         self.observed: list[Tensor] | None = None
+        self.reads_whole_numbers = False
+
+    def observe(self) -> None:
+        """From now on gathers ranges instead of rounding."""
+        self.observed = []
 
     def forward(self, x: Tensor) -> Tensor:
         if self.frozen:
@@ -45,7 +63,10 @@ class ActivationQuantizer(nn.Module):
             integers = _ops.quantize_per_tensor.default(x, *grid)
             return cast(Tensor, _ops.dequantize_per_tensor.default(integers, *grid))
         if self.observed is not None:
-            self.observed.append(_subsample(x.detach()))
+            if x.is_floating_point():
+                self.observed.append(_subsample(x.detach()))
+            else:
+                self.reads_whole_numbers = True
             return x
         zero_point = self.zero_point.float()
         return torch._fake_quantize_learnable_per_tensor_affine(
@@ -140,6 +161,43 @@ class QuantLinear(QuantizedLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.quantized_weight(), self.bias)
+
+
+class QuantEmbedding(nn.Module):
+    """``nn.Embedding`` whose table lies on one symmetric int8 grid.
+
+    One scale serves the whole table: rows are gathered as integers and dequantized afterwards, and a scale a row would
+    have to be gathered as well.
+    """
+
+    weight: Tensor
+    weight_zero_point: Tensor
+    scale_value: float
+
+    def __init__(self, table: nn.Embedding) -> None:
+        super().__init__()
+        weight = table.weight.detach()
+        self.padding_idx = table.padding_idx
+        self.weight = nn.Parameter(weight.clone())
+        self.log_weight_scale = nn.Parameter(_least_squares_scale(weight.reshape(1, -1)).log())
+        self.register_buffer("weight_zero_point", torch.zeros(1, dtype=torch.int64))
+        self.frozen = False
+
+    def forward(self, ids: Tensor) -> Tensor:
+        if self.frozen:
+            grid = (self.scale_value, 0, -_Q_MAX, _Q_MAX, torch.int8)
+            return cast(Tensor, _ops.dequantize_per_tensor.default(F.embedding(ids, self.weight), *grid))
+        rows = F.embedding(ids, self.weight, self.padding_idx)
+        scale, zero_point = self.log_weight_scale.exp(), self.weight_zero_point.float()
+        return torch._fake_quantize_learnable_per_tensor_affine(rows, scale, zero_point, -_Q_MAX, _Q_MAX, 1.0)
+
+    def freeze(self) -> None:
+        """Turns the table into the integers that it rounds to."""
+        self.scale_value = float(self.log_weight_scale.detach().exp())
+        integers = torch.clamp(torch.round(self.weight.detach() / self.scale_value), -_Q_MAX, _Q_MAX)
+        del self.weight, self.log_weight_scale, self.weight_zero_point
+        self.register_buffer("weight", integers.to(torch.int8))
+        self.frozen = True
 
 
 def _per_channel(values: Tensor, weight: Tensor) -> Tensor:
