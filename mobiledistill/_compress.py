@@ -25,13 +25,15 @@ from mobiledistill._student import (
     Family,
     example_run,
     export,
+    file_predictor,
     integers_of,
+    predictor,
     programs_of,
     rounded,
     run_per_use,
     signature_modules,
 )
-from mobiledistill._task import Batch, Score, Split, Task
+from mobiledistill._task import Batch, Illustrated, Predict, Score, Split, Task
 from mobiledistill._workdir import fingerprint, write_text
 from mobiledistill.distill import Loss
 from mobiledistill.quantize import Int8, Scheme, freeze
@@ -243,7 +245,7 @@ def _fit(job: Job, modules: Mapping[str, nn.Module], recipe: Recipe, phase: str,
         return job.loss(modules[batch.signature], batch)
 
     def report(log: EpochLog) -> None:
-        score = "" if log.score is None else f", {job.task.metric.name} {log.score:.1f} {job.task.metric.unit}"
+        score = "" if log.score is None else f", {job.task.metric.told(log.score)}"
         job.report(phase, log.epoch + 1, recipe.epochs, f"loss {log.loss:.3f}{score}")
 
     with job.phase(phase.split()[0]):
@@ -305,8 +307,27 @@ def _finish(
         seconds={name: round(value, 2) for name, value in job.seconds.items()},
         rounds=job.rounds,
         notes=tuple(str(note) for note in getattr(job.task, "notes", ())),
+        pictures=_pictures(job, files),
     )
     return _report(job, result)
+
+
+def _pictures(job: Job, files: Mapping[Format, File]) -> list[tuple[str, Path]]:
+    """What the teacher and the first file answer, drawn by the task and kept as PNG files."""
+    if not isinstance(job.task, Illustrated):
+        return []
+    format, file = next(iter(files.items()))
+    answers: dict[str, Predict] = {
+        "teacher": predictor(job.task, signature_modules(job.task, job.teacher)),
+        format: file_predictor(file.path),
+    }
+    folder = job.run.files("pictures")
+    drawn = []
+    for number, picture in enumerate(job.task.pictures(answers)):
+        path = folder / f"{number}.png"
+        path.write_bytes(picture.png)
+        drawn.append((picture.caption, path))
+    return drawn
 
 
 def _report(job: Job, result: CompressionResult) -> CompressionResult:
@@ -344,7 +365,7 @@ def _unreachable(result: CompressionResult, when: str) -> BudgetError:
     where = f" on {binding.format}" if binding.format else ""
     message = (
         f"No student keeps {binding.name} = {binding.limit:,g}{where} {when}: the smallest value that worked is"
-        f" {smallest:,.6g} (with {result.metric.name} {result.score.value:.1f} {result.metric.unit} after a short"
+        f" {smallest:,.6g} (with {result.metric.told(result.score.value)} after a short"
         f" training). Raise that limit to it or above. The nearest files lie in"
         f" {next(iter(result.artifacts.values())).path.parent}."
     )

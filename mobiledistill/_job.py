@@ -14,11 +14,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from converters import FORMATS, Format, InputError, load
+from converters import FORMATS, Format, InputError
 from mobiledistill._budget import Budget
 from mobiledistill._progress import Event, Progress
 from mobiledistill._schedule import Schedule
-from mobiledistill._student import Family, as_tuple, check_module, exported_signatures, predictor, signature_modules
+from mobiledistill._student import (
+    Family,
+    as_tuple,
+    check_module,
+    exported_signatures,
+    file_predictor,
+    predictor,
+    signature_modules,
+)
 from mobiledistill._task import Arrays, Batch, Score, Split, Task
 from mobiledistill._workdir import Workdir, data_fingerprint, digest_of, fingerprint
 from mobiledistill.distill import Loss, SoftTargets, Step
@@ -130,8 +138,7 @@ class Job:
         """A file's score, through its own runtime; counted once."""
 
         def score() -> dict[str, Any]:
-            model = load(path)
-            return asdict(self.task.evaluate(lambda inputs, signature="main": model.run(inputs, signature), split))
+            return asdict(self.task.evaluate(file_predictor(path), split))
 
         return self.recalled_score([digest_of(path), split], score)
 

@@ -134,6 +134,7 @@ class CompressionResult:
         history: epochs of every training phase, as (phase, epoch, loss, validation score).
         seconds: wall time by phase.
         layers: (layer, weights before, weights after).
+        pictures: (caption, PNG file) of what teacher and student answer, where the task can draw it.
     """
 
     task: str
@@ -151,6 +152,7 @@ class CompressionResult:
     rounds: Sequence[Mapping[str, Any]]
     report_path: Path | None = None
     notes: Sequence[str] = field(default_factory=tuple)
+    pictures: Sequence[tuple[str, Path]] = field(default_factory=tuple)
 
     @property
     def met(self) -> bool:
@@ -197,21 +199,22 @@ class CompressionResult:
             "history": [list(entry) for entry in self.history],
             "rounds": list(self.rounds),
             "notes": list(self.notes),
+            "pictures": [{"caption": caption, "path": str(path)} for caption, path in self.pictures],
             "seconds": dict(self.seconds),
             "report": None if self.report_path is None else str(self.report_path),
         }
 
     def summary(self) -> str:
         """A few lines that say what was reached, for a terminal."""
-        teacher, unit = self.teacher.score.value, self.metric.unit
         lines = [
-            f"{self.metric.name}: teacher {teacher:.1f} {unit}, student {self.score.value:.1f} {unit} (worst file)"
+            f"Teacher: {self.metric.told(self.teacher.score.value)}; student: {self.metric.told(self.score.value)}"
+            " (worst file)"
         ]
         for artifact in self.artifacts.values():
             latency = "unmeasured" if artifact.latency_ms is None else f"{artifact.latency_ms:.3f} ms"
             lines.append(
                 f"  {artifact.format:7} {artifact.size_bytes:>9,} bytes  {latency:>11}"
-                f"  {artifact.score.value:.1f} {unit}  {artifact.path}"
+                f"  {self.metric.told(artifact.score.value)}  {artifact.path}"
             )
         for check in self.limits:
             measured = "unmeasured here" if check.measured is None else f"{check.measured:,.4g}"

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from converters import Format, InputError, Precision, Program, convert, save_program, suffix_of
+from converters import Format, InputError, Precision, Program, convert, load, save_program, suffix_of
 from mobiledistill._task import Arrays, Predict, Signature, Task
 from mobiledistill.prune import Run
 from mobiledistill.quantize import Fp16, Int8, Scheme, calibrate, freeze, prepare
@@ -21,6 +21,7 @@ __all__ = [
     "example_run",
     "export",
     "exported_signatures",
+    "file_predictor",
     "integers_of",
     "predictor",
     "programs_of",
@@ -119,6 +120,16 @@ def predictor(task: Task, modules: Mapping[str, nn.Module]) -> Predict:
             returned = module(*(torch.as_tensor(value, device=device) for value in inputs.values()))
         names = task.signatures[signature].outputs
         return {name: value.cpu().numpy() for name, value in zip(names, as_tuple(returned), strict=True)}
+
+    return predict
+
+
+def file_predictor(path: Path) -> Predict:
+    """Lets a task's evaluation ask an exported file."""
+    model = load(path)
+
+    def predict(inputs: Mapping[str, np.ndarray], signature: str = "main") -> Arrays:
+        return model.run(inputs, signature)
 
     return predict
 

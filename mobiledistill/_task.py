@@ -106,11 +106,28 @@ class Signature:
 
 @dataclass(frozen=True)
 class Metric:
-    """How a score reads: ``Metric("accuracy", "%", higher_is_better=True)``."""
+    """How a score reads: ``Metric("accuracy", "%", higher_is_better=True)``.
+
+    Attributes:
+        name: what people call it.
+        unit: "%" or the like; empty for a plain number.
+        higher_is_better: the direction.
+        decimals: with how many a score is told.
+    """
 
     name: str
     unit: str
     higher_is_better: bool = True
+    decimals: int = 1
+
+    def told(self, value: float) -> str:
+        """A score for people.
+
+        Example:
+            >>> Metric("accuracy", "%").told(97.25)
+            'accuracy 97.2 %'
+        """
+        return f"{self.name} {value:.{self.decimals}f} {self.unit}".rstrip()
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from mobiledistill._progress import Event, Progress
 from mobiledistill._schedule import Recipe
 from mobiledistill._student import as_tuple, predictor, signature_modules
 from mobiledistill._task import Batch, Task
-from mobiledistill._workdir import data_fingerprint, fingerprint, make_folder
+from mobiledistill._workdir import code_fingerprint, data_fingerprint, fingerprint, make_folder
 from mobiledistill.train import EpochLog, fit
 
 __all__ = ["train_model"]
@@ -29,7 +29,8 @@ def train_model(
 ) -> nn.Module:
     """Trains ``module`` on the task's own loss, in place, and keeps its weights in ``workdir``.
 
-    The same call again loads them; a training that was killed goes on where it stopped.
+    The same call again loads them, as long as data and code are the same (comments do not count); a training that was
+    killed goes on where it stopped.
 
     Example:
         >>> teacher = train_model(digits_net(), task, Recipe(epochs=24), workdir="runs/teacher")  # doctest: +SKIP
@@ -52,7 +53,8 @@ def train_model(
     folder = Path(workdir)
     make_folder(folder)
     first = fingerprint(module)
-    call = hashlib.sha256(f"{first}{recipe}{data_fingerprint(task)}{seed}".encode()).hexdigest()[:12]
+    parts = (first, recipe, data_fingerprint(task), code_fingerprint(task, module), seed)
+    call = hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
     weights = folder / f"weights-{call}.safetensors"
     if weights.exists():
         try:
@@ -67,8 +69,8 @@ def train_model(
 
     def report(log: EpochLog) -> None:
         if progress is not None:
-            note = f"loss {log.loss:.3f}, {task.metric.name} {log.score:.1f} {task.metric.unit}"
-            progress(Event("teacher", log.epoch + 1, recipe.epochs, note))
+            score = "" if log.score is None else f", {task.metric.told(log.score)}"
+            progress(Event("teacher", log.epoch + 1, recipe.epochs, f"loss {log.loss:.3f}{score}"))
 
     fit(
         module,

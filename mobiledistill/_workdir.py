@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from torch import nn
 from converters import InputError
 from mobiledistill._task import Task
 
-__all__ = ["Workdir", "data_fingerprint", "digest_of", "fingerprint", "write_text"]
+__all__ = ["Workdir", "code_fingerprint", "data_fingerprint", "digest_of", "fingerprint", "write_text"]
 
 
 class Workdir:
@@ -118,6 +120,37 @@ def data_fingerprint(task: Task) -> str:
         for key, value in task.calibration_inputs(name).items():
             digest.update(key.encode() + np.ascontiguousarray(value).tobytes())
     return digest.hexdigest()[:16]
+
+
+def code_fingerprint(*things: object) -> str:
+    """A digest of the code that defines some objects: their classes' files, and what those import from beside them.
+
+    Comments and docstrings do not count.
+    """
+    found: dict[str, str] = {}
+    for thing in things:
+        _gather_code(type(thing).__module__, found)
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _gather_code(module: str, found: dict[str, str]) -> None:
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if module in found or file is None or not Path(file).is_file():
+        return
+    tree = ast.parse(Path(file).read_text())
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):  # a string that nobody reads is a docstring
+            node.body = [part for part in body if not _is_text(part)]  # type: ignore[attr-defined]
+    found[module] = hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    folder = module.rpartition(".")[0]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and folder and (node.module or "").startswith(f"{folder}."):
+            _gather_code(str(node.module), found)
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 def _changed(before: str, call: Mapping[str, Any]) -> set[str]:

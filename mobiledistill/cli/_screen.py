@@ -57,21 +57,21 @@ def print_json(result: CompressionResult) -> None:
 def print_result(result: CompressionResult, source: str | None = None) -> None:
     """The result as tables that fit 80 columns."""
     console = Console(width=None if sys.stdout.isatty() else 100)
-    unit = result.metric.unit
+    unit, decimals = result.metric.unit, result.metric.decimals
     table = Table(title=_headline(result), title_justify="left", title_style="bold")
-    for heading in ("", "bytes", "ms p50", f"{result.metric.name} {unit}", "memory", "parity"):
+    for heading in ("", "bytes", "ms p50", f"{result.metric.name} {unit}".strip(), "memory", "parity"):
         table.add_column(heading, justify="left" if not heading else "right")
     teacher = result.teacher
     table.add_row(
         "teacher",
         f"{teacher.size_bytes:,}",
         "-" if teacher.use is None else f"{teacher.use.latency_ms:.3f}",
-        f"{teacher.score.value:.1f}",
+        f"{teacher.score.value:.{decimals}f}",
         "-",
         "-",
     )
     for artifact in result.artifacts.values():
-        table.add_row(*_artifact_row(artifact))
+        table.add_row(*_artifact_row(artifact, decimals))
     console.print(table)
     limits = Table(show_edge=False)
     for heading in ("limit", "format", "allowed", "measured", "used", "status"):
@@ -93,7 +93,7 @@ def _headline(result: CompressionResult) -> str:
     return f"{reached}: {result.ending.value}."
 
 
-def _artifact_row(artifact: Artifact) -> tuple[str, ...]:
+def _artifact_row(artifact: Artifact, decimals: int) -> tuple[str, ...]:
     memory = artifact.peak_memory_bytes
     parity = f"{artifact.parity.sqnr_db:.0f} dB"
     if artifact.parity.integers_equal:
@@ -102,7 +102,7 @@ def _artifact_row(artifact: Artifact) -> tuple[str, ...]:
         artifact.format,
         f"{artifact.size_bytes:,}",
         "unmeasured" if artifact.latency_ms is None else f"{artifact.latency_ms:.3f}",
-        f"{artifact.score.value:.1f}",
+        f"{artifact.score.value:.{decimals}f}",
         "-" if memory is None else f"{memory / _KILO:,.0f} kB",
         parity,
     )

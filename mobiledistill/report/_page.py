@@ -33,6 +33,7 @@ from mobiledistill.report._tables import (
     limit_name,
     teacher_table,
     times,
+    use_of,
 )
 
 __all__ = ["Page", "page_of"]
@@ -172,7 +173,7 @@ def _gain(data: Data) -> str:
     before, after = teacher["latency_ms"], file["latency_ms"]
     gains = [times(teacher["size_bytes"], file["size_bytes"], "smaller", "larger")]
     if before is not None and after is not None:
-        gains.append(times(before["p50"], after["p50"], "faster", "slower"))
+        gains.append(times(use_of(before)["p50"], use_of(after)["p50"], "faster", "slower"))
     text = f"The {format_name(format)} file is {' and '.join(gain for gain in gains if gain)}"
     return f"{text} than the teacher in 32-bit floats."
 
@@ -212,9 +213,10 @@ def _interval(data: Data, check: Data) -> tuple[float, float] | None:
     if check["name"] != "latency_ms" or check["measured"] is None:
         return None
     latency = data["artifacts"].get(check["format"], {}).get("latency_ms")
-    if latency is None or not latency["ci95"][0] <= check["measured"] <= latency["ci95"][1]:
+    if latency is None:
         return None
-    return latency["ci95"][0], latency["ci95"][1]
+    low, high = use_of(latency)["ci95"]
+    return (low, high) if low <= check["measured"] <= high else None
 
 
 def _remark(check: Data, interval: tuple[float, float] | None) -> str:
@@ -232,7 +234,7 @@ def _latency(data: Data, format: str) -> float | None:
             measured: float | None = check["measured"]
             return measured
     latency = data["artifacts"][format]["latency_ms"]
-    return None if latency is None else latency["p50"]
+    return None if latency is None else use_of(latency)["p50"]
 
 
 def _unmeasured(data: Data) -> list[str]:

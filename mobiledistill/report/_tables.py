@@ -90,7 +90,7 @@ def teacher_table(data: Data) -> Table:
         Row("File size", [*map(numbers.size, sizes), times(sizes[0], sizes[2], "smaller", "larger")]),
     ]
     if any(latencies):
-        medians = [None if latency is None else latency["p50"] for latency in latencies]
+        medians = [None if latency is None else use_of(latency)["p50"] for latency in latencies]
         rows.append(
             Row(
                 "Latency, median",
@@ -109,7 +109,7 @@ def teacher_table(data: Data) -> Table:
 
 
 def files_table(data: Data) -> Table:
-    """Every file: how large, how good, how fast, how true to the student."""
+    """Every file: how large, how good, how fast (one use of all its signatures), how true to the student."""
     files, unit = list(data["artifacts"].values()), data["score"]["unit"]
     latencies = [file["latency_ms"] for file in files]
     parities = [file["parity"] for file in files]
@@ -139,10 +139,10 @@ def files_table(data: Data) -> Table:
             ),
             Row(
                 "Latency, median",
-                [_ms(latency, "p50") for latency in latencies],
+                ["unmeasured" if one is None else numbers.milliseconds(use_of(one)["p50"]) for one in latencies],
                 [_latency_range(one) for one in latencies],
             ),
-            Row("Latency, 90th percentile", [_ms(latency, "p90") for latency in latencies]),
+            Row("Latency of one call, 90th percentile", [_ms(latency, "p90") for latency in latencies]),
             Row("Peak memory", [_measured(numbers.size, file["peak_memory_bytes"]) for file in files]),
             Row("Measurement", [str(file["verdict"]) for file in files]),
             Row(
@@ -204,6 +204,12 @@ def _ms(latency: Data | None, key: str) -> str:
     return "unmeasured" if latency is None else numbers.milliseconds(latency[key])
 
 
+def use_of(latency: Data) -> Data:
+    """Median and interval of one use of the product, which may call several signatures; older results lack it."""
+    use: Data = latency.get("per_use") or latency
+    return use
+
+
 def _measured(tell: Callable[[float], str], value: float | None) -> str:
     return "unmeasured" if value is None else tell(value)
 
@@ -211,7 +217,7 @@ def _measured(tell: Callable[[float], str], value: float | None) -> str:
 def _latency_range(latency: Data | None) -> str:
     if latency is None:
         return ""
-    low, high = latency["ci95"]
+    low, high = use_of(latency)["ci95"]
     return f"{numbers.significant(low)} to {numbers.milliseconds(high)}"
 
 

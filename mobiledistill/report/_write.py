@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from base64 import b64encode
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from mobiledistill.report._page import Page, page_of
 __all__ = ["report_from_file", "write_report"]
 
 _TEMPLATES = Path(__file__).parent / "templates"
+_PNG = b"\x89PNG"
 
 
 def write_report(result: CompressionResult, path: Path) -> Path:
@@ -36,7 +39,7 @@ def write_report(result: CompressionResult, path: Path) -> Path:
         MissingExtraError: Jinja is not installed.
         InputError: the file cannot be written.
     """
-    return _write(page_of(result.to_dict()), path)
+    return _write(page_of(result.to_dict()), path, [(caption, _image(file)) for caption, file in result.pictures])
 
 
 def report_from_file(result_json: Path, path: Path) -> Path:
@@ -54,17 +57,26 @@ def report_from_file(result_json: Path, path: Path) -> Path:
         InputError: ``result_json`` is not the result of a run, or the HTML file cannot be written.
     """
     try:
-        page = page_of(json.loads(result_json.read_text(encoding="utf-8")))
+        data = json.loads(result_json.read_text(encoding="utf-8"))
+        page = page_of(data)
+        folder = result_json.parent / "pictures"  # a run may have moved since
+        pictures = [(str(one["caption"]), folder / Path(one["path"]).name) for one in data.get("pictures", ())]
     except OSError as error:
         raise InputError(f"{result_json} cannot be read ({error.strerror}); give the result.json of a run.") from None
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         why = f"{type(error).__name__}: {error}".splitlines()[0]
         raise InputError(f"{result_json} is not the result of a run ({why}); give a result.json.") from None
-    return _write(page, path)
+    return _write(page, path, [(caption, _image(file)) for caption, file in pictures])
 
 
-def _write(page: Page, path: Path) -> Path:
-    text = _render(page)
+def _image(file: Path) -> str:
+    """A PNG as the text of a ``src``; empty where there is none any more."""
+    content = file.read_bytes() if file.is_file() else b""
+    return f"data:image/png;base64,{b64encode(content).decode()}" if content.startswith(_PNG) else ""
+
+
+def _write(page: Page, path: Path, pictures: Sequence[tuple[str, str]] = ()) -> Path:
+    text = _render(page, [(caption, image) for caption, image in pictures if image])
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         # A file name may hold bytes that are no text; they come out as character references.
@@ -76,7 +88,7 @@ def _write(page: Page, path: Path) -> Path:
     return path
 
 
-def _render(page: Page) -> str:
+def _render(page: Page, pictures: Sequence[tuple[str, str]]) -> str:
     try:
         import jinja2
     except ImportError:
@@ -88,6 +100,6 @@ def _render(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    context: dict[str, Any] = {"page": page}
+    context: dict[str, Any] = {"page": page, "pictures": pictures}
     text: str = environment.get_template("report.html").render(context)
     return text

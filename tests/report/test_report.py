@@ -6,6 +6,7 @@ import json
 import math
 import re
 import sys
+from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -316,3 +317,23 @@ def test_a_missing_extra_names_the_command(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(MissingExtraError, match=r"mobiledistill\[report\]"):
         write_report(_runs.one_format(), tmp_path / "report.html")
+
+
+# ------------------------------------------------------------------------------------------------- pictures
+
+
+def test_pictures_are_inside_the_page_and_survive_a_moved_run(tmp_path: Path) -> None:
+    png = bytes.fromhex(
+        "89504e470d0a1a0a0000000d4948445200000001000000010806000000"
+        "1f15c4890000000d49444154789c6360606060000000050001a5f645400000000049454e44ae426082"
+    )
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "0.png").write_bytes(png)
+    (tmp_path / "pictures" / "1.png").write_bytes(b"no picture")
+    elsewhere = Path("runs/that/has/moved/pictures")
+    result = replace(_runs.digits(), pictures=[(NASTY, elsewhere / "0.png"), ("two", elsewhere / "1.png")])
+    page = page_of_data(result.to_dict(), tmp_path)
+    shown = [attributes for tag, attributes in page.tags if tag == "img"]
+    assert [one["src"] for one in shown] == [f"data:image/png;base64,{b64encode(png).decode()}"]
+    assert shown[0]["alt"] == NASTY
+    assert NASTY in page.text

@@ -1,0 +1,47 @@
+"""What counts as the same call: data and code, and not what is said about them."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mobiledistill._workdir import code_fingerprint
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    folder = tmp_path / "a_package_of_a_test"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("")
+    (folder / "beside.py").write_text("RATE = 1\n")
+    (folder / "model.py").write_text(
+        '"""Says."""\nfrom a_package_of_a_test.beside import RATE\nclass Model:\n    x = 1\n'
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    yield folder
+    for name in [name for name in sys.modules if name.startswith(folder.name)]:
+        del sys.modules[name]
+
+
+def _digest(package: Path) -> str:
+    return code_fingerprint(importlib.import_module(f"{package.name}.model").Model())
+
+
+def test_what_is_said_does_not_count(package: Path) -> None:
+    before = _digest(package)
+    model = package / "model.py"
+    model.write_text(model.read_text().replace("Says.", "Says more.") + "    # and more\n")
+    assert _digest(package) == before
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"), [("model.py", "x = 1", "x = 2"), ("beside.py", "RATE = 1", "RATE = 2")]
+)
+def test_what_is_computed_counts(package: Path, file: str, old: str, new: str) -> None:
+    before = _digest(package)
+    (package / file).write_text((package / file).read_text().replace(old, new))
+    assert _digest(package) != before
