@@ -23,7 +23,7 @@ from converters import (
 from mobiledistill import distill, quantize
 from mobiledistill._budget import Budget, Limit
 from mobiledistill._compress import compress
-from mobiledistill._demo import Answer, Demo, DemoRequest, DemoTask, TryOut
+from mobiledistill._demo import Answer, Demo, DemoRequest, DemoRun, DemoTask, TryOut, run_demo
 from mobiledistill._plan import Plan
 from mobiledistill._progress import Event, Progress
 from mobiledistill._result import Artifact, BudgetError, CompressionResult, Ending, LimitCheck, TeacherFacts
@@ -59,6 +59,7 @@ __all__ = [
     "ConversionError",
     "Demo",
     "DemoRequest",
+    "DemoRun",
     "DemoTask",
     "DeviceError",
     "Ending",
@@ -99,6 +100,7 @@ __all__ = [
     "load",
     "profile",
     "quantize",
+    "run_demo",
     "train_model",
     "verify",
 ]

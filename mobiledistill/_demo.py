@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import nn
 
+from converters import FORMATS, Format, InputError
 from mobiledistill._budget import Budget
+from mobiledistill._compress import compress
+from mobiledistill._progress import Progress
+from mobiledistill._result import CompressionResult
 from mobiledistill._schedule import Recipe, Schedule
 from mobiledistill._student import Family
 from mobiledistill._task import Predict, Task
+from mobiledistill._teach import train_model
 from mobiledistill.distill import Loss
 from mobiledistill.quantize import Int8, Scheme
 
-__all__ = ["Answer", "Demo", "DemoRequest", "DemoTask", "TryOut"]
+if TYPE_CHECKING:
+    from mobiledistill.devices import Device
+
+__all__ = ["Answer", "Demo", "DemoRequest", "DemoRun", "DemoTask", "TryOut", "run_demo"]
+
+_QUICK_EPOCHS = 6
 
 
 @dataclass(frozen=True)
@@ -114,3 +125,89 @@ class Demo:
 
     help: str
     tasks: Mapping[str, DemoTask]
+
+
+@dataclass(frozen=True)
+class DemoRun:
+    """What a run of a demo leaves: the task, its trained teacher, and the student's files with all that was measured.
+
+    Attributes:
+        transfer: what students learned from: the task itself, or the teacher's answers in its place.
+    """
+
+    task: Task
+    transfer: Task
+    teacher: nn.Module
+    result: CompressionResult
+
+
+def run_demo(
+    name: str,
+    demo: DemoTask,
+    request: DemoRequest,
+    budget: Budget | None = None,
+    *,
+    formats: tuple[Format, ...] = FORMATS,
+    device: str | Device = "host",
+    workdir: Path,
+    progress: Progress | None = None,
+) -> DemoRun:
+    """Trains a demo's teacher and compresses it; the same call again resumes.
+
+    Args:
+        name: of the task, for its folders.
+        demo: the task's data, teacher and schedules.
+        request: what was asked for.
+        budget: None: the demo's own.
+        formats: which files to write.
+        device: where latency and memory are measured.
+        workdir: the teacher and each run have a folder in it.
+        progress: called as work gets done.
+
+    Raises:
+        InputError: the demo has no budget of its own and none was given.
+        BudgetError: as ``compress``.
+    """
+    budget = budget or demo.budget
+    if budget is None:
+        raise InputError("No limit was given; give at least one, for example --size 60kB or --latency 0.3ms.")
+    task = demo.make_task(request)
+    make, recipe = demo.make_teacher, demo.teacher_recipe
+    if request.quick:
+        make, recipe = demo.quick_teacher or make, demo.quick_teacher_recipe or _shorter(recipe)
+    quick = ["quick"] if request.quick else []
+    folder = workdir / "-".join(["teacher", name, request.split, *quick])
+    teacher = train_model(make(task, request.seed), task, recipe, workdir=folder, seed=request.seed, progress=progress)
+    transfer = task if demo.make_transfer is None else demo.make_transfer(task, teacher, folder)
+    result = compress(
+        teacher,
+        transfer,
+        budget,
+        student=demo.student,
+        distill=demo.distill,
+        device=device,
+        formats=formats,
+        quantize=demo.quantize,
+        schedule=replace(_quick_schedule(demo) if request.quick else demo.schedule, seed=request.seed),
+        workdir=workdir / "-".join([name, request.split, f"seed{request.seed}", *formats, _slug(budget), *quick]),
+        progress=progress,
+    )
+    return DemoRun(task, transfer, teacher, result)
+
+
+def _quick_schedule(demo: DemoTask) -> Schedule:
+    return demo.quick_schedule or replace(
+        demo.schedule,
+        cut_steps=1,
+        distill=_shorter(demo.schedule.distill),
+        quantize=replace(demo.schedule.quantize, epochs=min(2, demo.schedule.quantize.epochs)),
+    )
+
+
+def _shorter(recipe: Recipe) -> Recipe:
+    return replace(recipe, epochs=min(recipe.epochs, _QUICK_EPOCHS), warmup_epochs=1.0)
+
+
+def _slug(budget: Budget) -> str:
+    inside = repr(budget).removeprefix("Budget(").removesuffix(")")
+    return "".join(c if c.isalnum() or c in "._" else "-" for c in inside.replace(", ", "-").replace("=", ""))

@@ -1,24 +1,16 @@
 """``mobiledistill demo NAME``: train a teacher on real data, compress it, show what came out, try it."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from importlib.metadata import entry_points
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from torch import nn
 
 from converters import InputError
-from mobiledistill._budget import Budget
-from mobiledistill._compress import compress
-from mobiledistill._demo import Demo, DemoRequest, DemoTask
-from mobiledistill._progress import Progress
+from mobiledistill._demo import Demo, DemoRequest, run_demo
 from mobiledistill._result import BudgetError
-from mobiledistill._schedule import Recipe, Schedule
-from mobiledistill._task import Task
-from mobiledistill._teach import train_model
 from mobiledistill.cli import _options as options
 from mobiledistill.cli._screen import print_json, print_result, progress_bars
 from mobiledistill.cli._try_out import try_out
@@ -26,7 +18,6 @@ from mobiledistill.cli._try_out import try_out
 __all__ = ["add_to"]
 
 _GROUP = "mobiledistill.demos"
-_QUICK_EPOCHS = 6
 
 
 def add_to(app: typer.Typer) -> None:
@@ -70,34 +61,21 @@ def _command(name: str, demo: Demo) -> Callable[..., None]:
                 try_out(task, chosen, option, given, workdir, wanted, as_json)
                 return
         limits = (size, latency, memory, download, max_drop)
-        unlimited = all(limit is None for limit in limits)
-        budget = chosen.budget if unlimited and chosen.budget is not None else options.budget_of(*limits)
+        budget = None if all(limit is None for limit in limits) else options.budget_of(*limits)
         request = DemoRequest(split or chosen.splits[0], data, seed, quick)
-        name_of_run = [task, request.split, f"seed{seed}", *wanted, _slug(budget), *(["quick"] if quick else [])]
         with progress_bars() as progress:
-            learning, teacher = _teacher(task, chosen, request, workdir, progress)
             try:
-                result = compress(
-                    teacher,
-                    learning,
-                    budget,
-                    student=chosen.student,
-                    distill=chosen.distill,
-                    device=device,
-                    formats=wanted,
-                    quantize=chosen.quantize,
-                    schedule=replace(_schedule(chosen, quick), seed=seed),
-                    workdir=workdir / "-".join(name_of_run),
-                    progress=progress,
+                done = run_demo(
+                    task, chosen, request, budget, formats=wanted, device=device, workdir=workdir, progress=progress
                 )
             except BudgetError as error:
                 if as_json:
                     print_json(error.nearest)
                 raise
         if as_json:
-            print_json(result)
+            print_json(done.result)
         else:
-            print_result(result, getattr(learning, "source", None))
+            print_result(done.result, getattr(done.task, "source", None))
 
     return _with_options(run, demo)
 
@@ -122,45 +100,6 @@ def _with_options(run: Callable[..., None], demo: Demo) -> Callable[..., None]:
     return run
 
 
-def _teacher(
-    name: str, task: DemoTask, request: DemoRequest, workdir: Path, progress: Progress
-) -> tuple[Task, nn.Module]:
-    """What students learn, and the trained teacher they learn it from."""
-    learning = task.make_task(request)
-    make, recipe = task.make_teacher, task.teacher_recipe
-    if request.quick:
-        make, recipe = task.quick_teacher or make, task.quick_teacher_recipe or _shorter(recipe)
-    folder = workdir / "-".join(["teacher", name, request.split, *(["quick"] if request.quick else [])])
-    teacher = train_model(
-        make(learning, request.seed), learning, recipe, workdir=folder, seed=request.seed, progress=progress
-    )
-    if task.make_transfer is not None:
-        learning = task.make_transfer(learning, teacher, folder)
-    return learning, teacher
-
-
 def _check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise InputError(f"{option} {value!r} is not understood; choose one of {', '.join(choices)}.")
-
-
-def _schedule(task: DemoTask, quick: bool) -> Schedule:
-    if not quick:
-        return task.schedule
-    if task.quick_schedule is not None:
-        return task.quick_schedule
-    return replace(
-        task.schedule,
-        cut_steps=1,
-        distill=_shorter(task.schedule.distill),
-        quantize=replace(task.schedule.quantize, epochs=min(2, task.schedule.quantize.epochs)),
-    )
-
-
-def _shorter(recipe: Recipe) -> Recipe:
-    return replace(recipe, epochs=min(recipe.epochs, _QUICK_EPOCHS), warmup_epochs=1.0)
-
-
-def _slug(budget: Budget) -> str:
-    inside = repr(budget).removeprefix("Budget(").removesuffix(")")
-    return "".join(c if c.isalnum() or c in "._" else "-" for c in inside.replace(", ", "-").replace("=", ""))
