@@ -1,0 +1,257 @@
+"""The task: everyday English sentences into German."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from demo_apps.translation._bleu import Counts, bleu, bleu_counts, bleu_interval
+from demo_apps.translation._decode import CACHE_SHAPE, CACHES, MEMORY, MEMORY_SHAPE, greedy, padded
+from demo_apps.translation._pairs import Corpus, Pair, Sentence, load_pairs, split_pairs
+from demo_apps.translation._translator import LONGEST_SOURCE, LONGEST_TARGET, Translator
+from demo_apps.translation._vocabulary import BEGIN, END, PAD, Vocabulary
+from mobiledistill import Batch, Head, InputError, Metric, Output, Predict, Score, Signature, Split, TensorSpec
+
+__all__ = ["VOCABULARY_SIZE", "SentencesTask", "sentences"]
+
+VOCABULARY_SIZE = 2000
+"""Pieces of words in each language."""
+
+_LABEL_SMOOTHING = 0.1
+_TOKENS_IN_A_BATCH = 900
+_EPOCHS_IN_A_PASS = 4  # a pass over all pairs takes minutes, and people want to see progress
+_CALIBRATION_TEXTS = 128
+_VALIDATION_TEXTS = 300
+_STEPS_PER_TEXT = 12.0
+
+
+def sentences(data: Path | None = None, *, seed: int = 0, share: float = 1.0) -> SentencesTask:
+    """Everyday sentences from English to German, on the best data that can be found.
+
+    Args:
+        data: a folder with the Tatoeba pairs; None: ``MOBILEDISTILL_DATA``, the user's cache, the network, and where
+            none of them has any, made-up sentences. ``task.source`` says which it was.
+        seed: of the order of the batches.
+        share: of the English sentences, chosen by hash; below 1 only to see that everything runs.
+
+    Raises:
+        InputError: the data folder does not exist or holds no pairs, or a file is damaged.
+    """
+    corpus = load_pairs(data)
+    if share < 1 and not corpus.synthetic:
+        pairs = tuple(pair for pair in corpus.pairs if _share_of(pair.source) < share)
+        corpus = Corpus(pairs, f"{corpus.source}, {share:.0%} of it", synthetic=False)
+    return SentencesTask(corpus, seed=seed)
+
+
+class SentencesTask:
+    """English sentences into German: what ``mobiledistill.Task`` asks for.
+
+    Three signatures. ``encode`` reads a text; ``step`` writes one token, with the keys and values of what it has
+    written so far as a cache; ``whole`` reads texts with their translations and only serves training.
+
+    Args:
+        corpus: sentence pairs.
+        seed: of the order of the batches.
+        vocabulary_size: pieces of words in each language, at most.
+
+    Attributes:
+        source: where the pairs come from, for people.
+        source_vocabulary: of English.
+        target_vocabulary: of German.
+    """
+
+    name = "sentences"
+    metric = Metric("BLEU", "")
+
+    def __init__(self, corpus: Corpus, *, seed: int = 0, vocabulary_size: int = VOCABULARY_SIZE) -> None:
+        splits = split_pairs(corpus.pairs)
+        self.source = corpus.source
+        self.synthetic = corpus.synthetic
+        self.seed = seed
+        self.held_out: Mapping[str, tuple[Sentence, ...]] = {"validation": splits.validation, "test": splits.test}
+        self.source_vocabulary = Vocabulary.learn((pair.source for pair in splits.train), vocabulary_size)
+        self.target_vocabulary = Vocabulary.learn((pair.target for pair in splits.train), vocabulary_size)
+        self.signatures: Mapping[str, Signature] = _signatures(len(self.target_vocabulary))
+        self._train = self._tokens_of(splits.train)
+
+    def with_targets(self, pairs: Sequence[Pair]) -> SentencesTask:
+        """The same task, learned from other pairs: a teacher's translations, say."""
+        task = copy.copy(self)
+        task._train = self._tokens_of(pairs)
+        return task
+
+    def train_batches(self, epoch: int) -> Iterator[Batch]:
+        """A quarter of the training pairs, the next quarter in the next epoch, in an order that the seed fixes.
+
+        Pairs of like length share a batch, so little of it is padding; a batch has about as many tokens as any other.
+        """
+        number, part = divmod(epoch, _EPOCHS_IN_A_PASS)
+        order = np.random.default_rng((self.seed, number)).permutation(len(self._train))
+        chosen = np.array_split(order, _EPOCHS_IN_A_PASS)[part].tolist()
+        chosen.sort(key=lambda index: (len(self._train[index][1]), len(self._train[index][0])))
+        groups = list(_groups(chosen, [len(self._train[index][1]) + 1 for index in chosen]))
+        for group in np.random.default_rng((self.seed, epoch, 1)).permutation(len(groups)):
+            yield _batch([self._train[index] for index in groups[group]])
+
+    def loss(self, outputs: Mapping[str, Tensor], batch: Batch) -> Tensor:
+        """Cross-entropy with the next tokens, a tenth of it with any token (label smoothing, Szegedy et al. 2016)."""
+        return functional.cross_entropy(
+            outputs["logits"].flatten(0, 1),
+            batch.targets["next"].flatten(),
+            ignore_index=PAD,
+            label_smoothing=_LABEL_SMOOTHING,
+        )
+
+    def evaluate(self, predict: Predict, split: Split) -> Score:
+        """BLEU of greedy translations against all references; of the validation, 300 fixed sentences are enough."""
+        counts = self.counts(predict, split)
+        return Score(bleu(counts), len(counts), bleu_interval(counts))
+
+    def counts(self, predict: Predict, split: Split) -> Counts:
+        """What BLEU needs of each sentence of ``validation`` or ``test``: for paired comparisons."""
+        chosen = self.sentences_of(split)
+        answers = self.translate(predict, [sentence.source for sentence in chosen])
+        return bleu_counts(answers, [sentence.references for sentence in chosen])
+
+    def sentences_of(self, split: Split) -> tuple[Sentence, ...]:
+        """The sentences that ``evaluate`` scores."""
+        if split not in self.held_out:
+            raise InputError(f"split is {split!r}, but translations are scored on 'validation' or 'test' only.")
+        return self.held_out[split][: _VALIDATION_TEXTS if split == "validation" else None]
+
+    def translate(self, predict: Predict, texts: Sequence[str]) -> list[str]:
+        """Greedy translations of texts."""
+        answers = greedy(predict, self.source_vocabulary.encode_all(texts))
+        return [self.target_vocabulary.decode(tokens) for tokens in answers]
+
+    def calibration_inputs(self, signature: str = "whole") -> dict[str, NDArray[np.generic]]:
+        """128 training pairs; for ``step`` a place in each, with noise for what was read and written before it."""
+        pairs = [self._train[i] for i in np.linspace(0, len(self._train) - 1, _CALIBRATION_TEXTS).astype(int)]
+        source = padded([source for source, _ in pairs], LONGEST_SOURCE)
+        target = padded([[BEGIN, *target] for _, target in pairs], LONGEST_TARGET)
+        if signature == "encode":
+            return {"source": source}
+        if signature == "whole":
+            return {"source": source, "target": target}
+        random = np.random.default_rng(0)
+        position = np.array([random.integers(0, len(tokens) + 1) for _, tokens in pairs], np.int32)[:, None]
+        inputs: dict[str, NDArray[np.generic]] = {
+            "token": np.take_along_axis(target, position, 1),
+            "position": position,
+            "source": source,
+        }
+        for name in MEMORY:
+            inputs[name] = random.standard_normal((len(pairs), *MEMORY_SHAPE)).astype(np.float32)
+        written = np.arange(LONGEST_TARGET) < position
+        for name in CACHES:
+            noise = random.standard_normal((len(pairs), *CACHE_SHAPE)).astype(np.float32)
+            inputs[name] = noise * written[:, :, None].astype(np.float32)
+        return inputs
+
+    def exported(self, model: nn.Module, signature: str) -> nn.Module:
+        """The part of a translator that answers a signature."""
+        if not isinstance(model, Translator):
+            raise InputError(f"The model is a {type(model).__name__}, but this task needs a Translator.")
+        return {"encode": _Encode, "step": _Step, "whole": _Whole}[signature](model)
+
+    def assets(self) -> Mapping[str, bytes]:
+        """The vocabularies, and how long texts may be."""
+        limits = {"longest_source": LONGEST_SOURCE, "longest_target": LONGEST_TARGET, "begin": BEGIN, "end": END}
+        return {
+            "source.model": self.source_vocabulary.model,
+            "target.model": self.target_vocabulary.model,
+            "limits.json": json.dumps(limits).encode(),
+        }
+
+    def _tokens_of(self, pairs: Sequence[Pair]) -> list[tuple[list[int], list[int]]]:
+        sources = self.source_vocabulary.encode_all([pair.source for pair in pairs])
+        targets = self.target_vocabulary.encode_all([pair.target for pair in pairs])
+        return [
+            (source, target)
+            for source, target in zip(sources, targets, strict=True)
+            if len(source) <= LONGEST_SOURCE and len(target) < LONGEST_TARGET
+        ]
+
+
+class _Encode(nn.Module):
+    def __init__(self, translator: Translator) -> None:
+        super().__init__()
+        self.translator = translator
+
+    def forward(self, source: Tensor) -> tuple[Tensor, ...]:
+        return self.translator.encode(source)
+
+
+class _Step(_Encode):
+    def forward(self, token: Tensor, position: Tensor, source: Tensor, *states: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+        return self.translator.step(token, position, source, *states)
+
+
+class _Whole(_Encode):
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:  # type: ignore[override]
+        logits: Tensor = self.translator(source, target)
+        return logits
+
+
+def _signatures(tokens: int) -> dict[str, Signature]:
+    source = {"source": TensorSpec((1, LONGEST_SOURCE), "int32")}
+    memory = {name: TensorSpec((1, *MEMORY_SHAPE)) for name in MEMORY}
+    caches = {name: TensorSpec((1, *CACHE_SHAPE)) for name in CACHES}
+    one = TensorSpec((1, 1), "int32")
+    return {
+        "encode": Signature(source, {name: Output((1, *MEMORY_SHAPE), Head.STATE) for name in MEMORY}),
+        "step": Signature(
+            {"token": one, "position": one, **source, **memory, **caches},
+            {
+                "logits": Output((1, tokens), Head.SEQUENCE),
+                **{f"next_{name}": Output((1, *CACHE_SHAPE), Head.STATE) for name in CACHES},
+            },
+            calls_per_use=_STEPS_PER_TEXT,
+            state=tuple((f"next_{name}", name) for name in CACHES),
+        ),
+        "whole": Signature(
+            {**source, "target": TensorSpec((1, LONGEST_TARGET), "int32")},
+            {"logits": Output((1, LONGEST_TARGET, tokens), Head.SEQUENCE, mask="written")},
+            exported=False,
+        ),
+    }
+
+
+def _groups(indices: Sequence[int], lengths: Sequence[int]) -> Iterable[list[int]]:
+    """Consecutive indices, as many at a time as give a full batch."""
+    group: list[int] = []
+    longest = 0
+    for index, length in zip(indices, lengths, strict=True):
+        longest = max(longest, length)
+        if group and (len(group) + 1) * longest > _TOKENS_IN_A_BATCH:
+            yield group
+            group, longest = [], length
+        group.append(index)
+    if group:
+        yield group
+
+
+def _batch(pairs: Sequence[tuple[list[int], list[int]]]) -> Batch:
+    source = padded([source for source, _ in pairs], max(len(source) for source, _ in pairs))
+    longest = max(len(target) for _, target in pairs) + 1
+    target = torch.from_numpy(padded([[BEGIN, *target] for _, target in pairs], longest))
+    following = torch.from_numpy(padded([[*target, END] for _, target in pairs], longest)).long()
+    return Batch(
+        inputs={"source": torch.from_numpy(source), "target": target},
+        targets={"next": following, "written": (following != PAD).float()},
+        signature="whole",
+    )
+
+
+def _share_of(text: str) -> float:
+    return int.from_bytes(hashlib.sha256(f"share {text}".encode()).digest()[:4], "big") / 2**32
