@@ -1,0 +1,1 @@
+"""Programs that measure: peers side by side, published tables, the figures that the README quotes."""
