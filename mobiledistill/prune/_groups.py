@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
+from torch.utils._pytree import tree_map_only
 
 from converters import InputError
+from mobiledistill.quantize import KeepFloat
 
 __all__ = ["ChannelGroup", "LayerShape", "Run", "channel_groups", "cut", "importance", "layer_shapes"]
 
@@ -187,12 +191,59 @@ def _coupled(module: nn.Module, graph: Any) -> dict[str, Any]:
 def _dependency_graph(module: nn.Module, run: Run) -> Any:
     import torch_pruning as tp
 
+    run = _without_last_islands(module, run)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         # ignored_params: the constructor's own default is a list shared between all graphs of the process.
         return tp.DependencyGraph().build_dependency(
             module.eval(), example_inputs=(), forward_fn=lambda model, _: run(model), ignored_params=[]
         )
+
+
+def _without_last_islands(module: nn.Module, run: Run) -> Run:
+    """A run whose graph ends where float islands begin that no layer follows: they have no channels to cut.
+
+    Torch-Pruning follows a channel into every entry of what it is flattened to, which takes minutes where such an
+    island lays out thousands of boxes.
+    """
+    islands: list[bool] = []  # for each island called, in order: whether none of the layers came after it
+
+    def note(part: nn.Module, *_: Any) -> None:
+        if isinstance(part, KeepFloat):
+            islands.append(True)
+        elif isinstance(part, _WRITERS):
+            islands[:] = [False] * len(islands)
+
+    with _hooked(note):
+        _forward(module, run)
+    if not any(islands):
+        return run
+
+    def cut_short(model: nn.Module) -> tuple[Tensor, ...]:
+        ends: list[Tensor] = []
+        last = iter(islands)
+
+        def end_here(part: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
+            if not isinstance(part, KeepFloat) or not next(last):
+                return None
+            ends.extend(value for value in inputs if isinstance(value, Tensor))
+            return tree_map_only(Tensor, Tensor.detach, output)
+
+        with _hooked(end_here):
+            outputs = run(model)
+        return (*(output for output in outputs if output.grad_fn is not None), *ends)
+
+    return cut_short
+
+
+@contextmanager
+def _hooked(hook: Callable[..., Any]) -> Iterator[None]:
+    """Calls ``hook`` after every module, those too that a run makes for itself."""
+    handle = register_module_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _prune(module: nn.Module, graph: Any, name: str, gone: list[int]) -> None:

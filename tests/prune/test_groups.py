@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from mobiledistill import InputError
 from mobiledistill.prune import channel_groups, cut, importance, layer_shapes
+from mobiledistill.prune._groups import _without_last_islands
+from mobiledistill.quantize import KeepFloat
 from tests.networks import Residual, settled
 
 
@@ -120,6 +122,46 @@ def test_an_embedding_shrinks_with_the_width_it_writes() -> None:
     smaller = cut(module, _read, {"embedding": 20}, scores)
     assert smaller.embedding.weight.shape == (20, 20)  # type: ignore[union-attr]
     assert _read(smaller)[0].shape == (1, 6, 5)
+
+
+class _Places(KeepFloat):
+    def forward(self, maps: Tensor) -> Tensor:
+        return torch.cat([maps.flatten(1), maps.exp().flatten(1)], dim=1)
+
+
+class _Dense(nn.Module):
+    """A map of answers, laid out by a float island that is made in every run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.answer = nn.Conv2d(1, 8, 3, padding=1), nn.Conv2d(8, 2, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        maps: Tensor = self.answer(self.stem(image).relu())
+        return maps
+
+
+def test_a_float_island_at_the_end_is_not_followed() -> None:
+    def run(module: nn.Module) -> tuple[Tensor, ...]:
+        return (_Places()(module(torch.ones(1, 1, 48, 48))),)
+
+    module = _Dense()
+    groups = channel_groups(module, run)
+    assert [(group.name, group.channels, group.readers) for group in groups] == [("stem", 8, ("answer",))]
+    assert [tuple(end.shape) for end in _without_last_islands(module, run)(module)] == [(1, 2, 48, 48)]
+
+
+def test_a_float_island_between_layers_is_followed() -> None:
+    class Core(KeepFloat):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.tanh()
+
+    class Between(_Dense):
+        def forward(self, image: Tensor) -> Tensor:
+            maps: Tensor = self.answer(Core()(self.stem(image)))
+            return maps
+
+    assert [group.name for group in channel_groups(Between(), _run)] == ["stem"]
 
 
 def test_what_runs_twice_costs_twice() -> None:
