@@ -13,7 +13,7 @@ PACKAGES := converters demo_apps mobiledistill
 
 # ---------------------------------------------------------------------------------------------------- commands
 
-.PHONY: help demo test lint types tests clean
+.PHONY: help demo quick test lint types tests clean
 
 help: ## lists these commands
 	@echo "make COMMAND, where COMMAND is one of"
@@ -21,6 +21,11 @@ help: ## lists these commands
 
 demo: $(VENV)/.installed-all ## compresses a recogniser of spoken digits to 60 kB and 0.3 ms, in three formats
 	@$(BIN)/mobiledistill demo speech --size 60kB --latency 0.3ms --workdir runs/digits
+
+quick: $(VENV)/.installed-all ## runs every demo the short way: a slice of its data, small networks, all three formats
+	@$(BIN)/mobiledistill demo speech --task sentences --quick --workdir runs/speech
+	@$(BIN)/mobiledistill demo detection --quick --workdir runs/detection
+	@$(BIN)/mobiledistill demo translation --quick --workdir runs/translation
 
 test: $(VENV)/.installed-dev ## lints, checks types, runs the tests
 	@failed=(); \
