@@ -18,7 +18,7 @@ from torch import fx
 
 from converters._program import Program, export_program
 
-__all__ = ["Grid", "IntegerLayer", "integer_differences", "module_integers", "output_steps"]
+__all__ = ["Grid", "IntegerLayer", "integer_differences", "is_quantized", "module_integers", "output_steps"]
 
 _SCALE_TOLERANCE = 2.0**-10  # formats may store scales in float16
 _BIAS_TOLERANCE = 0.5 + 1e-3  # in steps of the accumulator, whose own rounding is half a step
@@ -108,6 +108,11 @@ def output_steps(program: Program) -> dict[str, float | None]:
     (returned,) = (node for node in exported.graph.nodes if node.op == "output")
     grids = [_grid(node) for node in returned.args[0][-len(program.outputs) :]]
     return {name: grid.scale if grid else None for name, grid in zip(program.outputs, grids, strict=True)}
+
+
+def is_quantized(program: Program) -> bool:
+    """Whether anything in a module is rounded onto a grid."""
+    return any("quantized_decomposed" in str(node.target) for node in export_program(program).graph.nodes)
 
 
 def integer_differences(module: Sequence[IntegerLayer], file: Sequence[IntegerLayer]) -> list[str]:

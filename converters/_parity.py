@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from converters._convert import format_of, load, read_integers
 from converters._errors import InputError, ParityError
-from converters._integers import integer_differences, module_integers, output_steps
+from converters._integers import integer_differences, is_quantized, module_integers, output_steps
 from converters._program import Precision, Program
 
 __all__ = ["Parity", "compare", "verify"]
@@ -150,7 +150,7 @@ def _verify_signature(
     steps = output_steps(program)
     result = compare(reference, answers, steps)
     where = f" First departing layer: {differences[0]}." if differences else ""
-    if any(step is None for step in steps.values()) and not any(steps.values()):
+    if not is_quantized(program):
         floor = _FLOAT16_DB if precision == "float16" else _FLOAT32_DB
         if result.sqnr_db < floor:
             raise ParityError(

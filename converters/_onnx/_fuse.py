@@ -22,6 +22,7 @@ def fuse(model: Any) -> None:
     _name_pooling(graph)
     _drop_needless_limits(graph)
     _turn_weights(graph)
+    _requantize_moves(graph)
     _store_activations_unsigned(graph)
     _part_zero_points(graph)
     del graph.value_info[:]  # some say int8 of what is uint8 now
@@ -97,6 +98,62 @@ def _saturates_within(view: GraphView, user: Any, name: str, limits: tuple[float
         return False
     low, high = ((end - grid.zero_point) * grid.scale for end in (-128, 127))
     return limits[0] <= low and high <= limits[1]
+
+
+_MOVERS = ("Concat", "DepthToSpace", "MaxPool", "Pad", "Resize", "Slice")
+_INTEGER_READERS = (
+    "Add",
+    "Conv",
+    "Flatten",
+    "Gemm",
+    "GlobalAveragePool",
+    "MatMul",
+    "Mul",
+    "Reshape",
+    "Transpose",
+    *_MOVERS,
+)
+
+
+def _requantize_moves(graph: Any) -> None:
+    """Puts a quantizer and its dequantizer behind what moves values of one grid: onnxruntime then moves integers.
+
+    Values that lie on a grid already do not change by it. Without it a concatenation, and the convolution behind it,
+    run in float.
+    """
+    onnx = onnx_library()
+    view = GraphView(graph)
+    dequantizers = {name: node for name, node in view.makers.items() if node.op_type == "DequantizeLinear"}
+    nodes = []
+    for node in view.nodes:
+        nodes.append(node)
+        grid = _moved_grid(view, node, dequantizers)
+        if grid is None or not _leads_to_integers(view, node):
+            continue
+        end = node.output[0]
+        moved, stored = f"{end}.moved", f"{end}.integers"
+        node.output[0] = moved
+        back = onnx.helper.make_node("DequantizeLinear", [stored, *grid.input[1:]], [end])
+        nodes += [onnx.helper.make_node("QuantizeLinear", [moved, *grid.input[1:]], [stored]), back]
+        dequantizers[end] = back
+    set_nodes(graph, nodes)
+
+
+def _moved_grid(view: GraphView, node: Any, dequantizers: dict[str, Any]) -> Any | None:
+    """A dequantizer of the one grid that all moved values lie on, None where they do not."""
+    if node.op_type not in _MOVERS or len(node.output) != 1:
+        return None
+    moved = list(node.input) if node.op_type == "Concat" else [node.input[0]]
+    makers = [dequantizers.get(name) for name in moved]
+    if any(maker is None or view.stored(maker.input[0]) is not None for maker in makers):
+        return None
+    grids = {view.grid(maker) for maker in makers}
+    return makers[0] if len(grids) == 1 and None not in grids else None
+
+
+def _leads_to_integers(view: GraphView, node: Any) -> bool:
+    end = node.output[0]
+    return end in view.outputs or any(user.op_type in _INTEGER_READERS for user in view.users[end])
 
 
 def _turn_weights(graph: Any) -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from converters._errors import InputError, ModelFileError
 from converters._onnx._file import signature_paths
 from converters._onnx._libraries import onnxruntime_library
+from converters._onnx._part import part_weights
 from converters._quiet import quiet
 
 __all__ = ["FileSignature", "ONNXModel"]
@@ -105,11 +106,13 @@ def _open(path: Path, threads: int, optimized: bool) -> Any:
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # what is wrong comes as an exception
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimized else levels.ORT_DISABLE_ALL
+    source: str | bytes = str(path)
     if _saturates():
         options.add_session_config_entry("session.x64quantprecision", "1")
+        source = part_weights(path)
     try:
         with quiet():
-            return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            return runtime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         raise _refused(path, error) from error
 

@@ -18,6 +18,8 @@ _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 class _Tracer(fx.Tracer):
+    proxy_buffer_attributes = True  # so that sizes of inputs may slice a buffer
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, KeepFloat) or super().is_leaf_module(m, module_qualified_name)
 

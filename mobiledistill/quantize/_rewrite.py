@@ -32,8 +32,10 @@ def prepare(signatures: Mapping[str, nn.Module]) -> nn.ModuleDict:
         signatures: the module behind each signature; one that only training calls may be among them.
 
     Raises:
-        ConversionError: a module cannot be traced by ``torch.fx``.
+        ConversionError: a module cannot be traced by ``torch.fx``, or a signature has a name that torch modules use.
     """
+    if taken := [name for name in signatures if hasattr(nn.ModuleDict(), name)]:
+        raise ConversionError(f"Signature {taken[0]!r} has the name of an attribute of torch modules; choose another.")
     copies = copy.deepcopy(dict(signatures))
     traced = {name: trace(module) for name, module in copies.items()}
     fold_batch_norms(traced)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mobiledistill.quantize import KeepFloat
 
 
 class StreamBlock(nn.Module):
@@ -60,3 +63,61 @@ def settle_norms(network: nn.Module, *inputs: Tensor) -> None:
         for _ in range(10):
             network(*inputs)
     network.eval()
+
+
+class ConvNorm(nn.Sequential):
+    """3x3 convolution, batch norm, ReLU."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+        super().__init__(
+            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+        )
+
+
+class DecodeBoxes(KeepFloat):
+    """Raw answers of all levels to boxes ``(n, anchors, 4)`` and scores ``(n, anchors, classes)``."""
+
+    def __init__(self, strides: tuple[int, ...], classes: int) -> None:
+        super().__init__()
+        self.strides, self.classes = strides, classes
+
+    def forward(self, *levels: Tensor) -> tuple[Tensor, Tensor]:
+        boxes, scores = [], []
+        for stride, offsets, logits in zip(self.strides, levels[::2], levels[1::2], strict=True):
+            height, width = logits.shape[2:]
+            y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+            centres = (torch.stack([x, y], -1).reshape(1, -1, 2) + 0.5) * stride
+            flat = offsets.flatten(2).transpose(1, 2)
+            centre, half = centres + flat[..., :2] * stride, flat[..., 2:].exp() * stride / 2
+            boxes.append(torch.cat([centre - half, centre + half], -1))
+            scores.append(logits.flatten(2).transpose(1, 2).sigmoid())
+        return torch.cat(boxes, 1), torch.cat(scores, 1)
+
+
+class Pyramid(nn.Module):
+    """Three scales joined from the top down, by concatenation and by addition, with heads that the scales share."""
+
+    def __init__(self, width: int = 16, classes: int = 3) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(ConvNorm(3, width, 2), ConvNorm(width, width, 2))
+        self.downs = nn.ModuleList(ConvNorm(width, width, 2) for _ in range(3))
+        self.upsample = nn.Upsample(scale_factor=2, mode="nearest")
+        self.merge = ConvNorm(2 * width, width)
+        self.lateral = nn.Conv2d(width, width, 1)
+        self.smooth = ConvNorm(width, width)
+        self.tower = ConvNorm(width, width)
+        self.boxes = nn.Conv2d(width, 4, 1)
+        self.scores = nn.ModuleList(nn.Conv2d(width, classes, 1) for _ in range(3))
+        self.decode = DecodeBoxes((8, 16, 32), classes)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        fine = self.downs[0](self.stem(image))
+        middle = self.downs[1](fine)
+        coarse = self.downs[2](middle)
+        middle = self.merge(torch.cat([self.upsample(coarse), middle], 1))
+        fine = self.smooth(self.lateral(fine) + F.interpolate(middle, scale_factor=2.0, mode="nearest"))
+        raw = []
+        for level, scores in zip((fine, middle, coarse), self.scores, strict=True):
+            y = self.tower(level)
+            raw += [self.boxes(y), scores(y)]
+        return self.decode(*raw)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,25 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from converters import FORMATS, Format, Program, convert, load, module_integers, size_bytes, suffix_of, verify
+from converters import (
+    FORMATS,
+    Format,
+    ParityError,
+    Program,
+    convert,
+    load,
+    module_integers,
+    size_bytes,
+    suffix_of,
+    verify,
+)
+from converters._integers import output_steps
 from mobiledistill.quantize import calibrate, freeze, prepare
-from tests.converters._references import Stream, empty_caches, settle_norms
+from tests.converters._references import Pyramid, Stream, empty_caches, settle_norms
 
 CHUNK = 8
 SOUNDS = torch.randn(24, 1, 16, 6 * CHUNK, generator=torch.Generator().manual_seed(0))
+IMAGES = torch.rand(24, 3, 64, 96, generator=torch.Generator().manual_seed(0))
 STREAM_INPUTS = ("features", "cache_0", "cache_1", "cache_2")
 STREAM_OUTPUTS = ("logits", "new_cache_0", "new_cache_1", "new_cache_2")
 
@@ -90,3 +104,60 @@ def test_a_stream_in_tflite_is_all_integer(stream: nn.Module, tmp_path: Path) ->
     assert names[:ends] == ["QUANTIZE"] * ends
     assert names[-ends:] == ["DEQUANTIZE"] * ends
     assert not {"QUANTIZE", "DEQUANTIZE"} & set(names[ends:-ends])
+
+
+@pytest.fixture(scope="module")
+def pyramid() -> nn.Module:
+    torch.manual_seed(0)
+    network = Pyramid()
+    settle_norms(network, IMAGES)
+    prepared = prepare({"main": network})
+    calibrate(prepared, {"main": {"image": IMAGES}}, 99.99)
+    return freeze(prepared)["main"]
+
+
+def pyramid_program(pyramid: nn.Module) -> Program:
+    return Program(pyramid, {"image": IMAGES[:1]}, ("boxes", "scores"))
+
+
+def test_heads_that_scales_share_are_stored_once_and_boxes_stay_float(pyramid: nn.Module) -> None:
+    layers = [layer.name for layer in module_integers(pyramid_program(pyramid))]
+
+    assert layers.count("tower.0") == layers.count("boxes") == 3
+    assert output_steps(pyramid_program(pyramid)) == {"boxes": None, "scores": None}
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_pyramid_reaches_every_format(pyramid: nn.Module, format: Format, tmp_path: Path) -> None:
+    program = pyramid_program(pyramid)
+
+    path = convert(program, tmp_path / f"a{suffix_of(format)}")
+    parity = verify(path, program, {"main": {"image": IMAGES.numpy()}})
+
+    assert parity.integers_equal
+    assert parity.max_steps is None
+    assert parity.sqnr_db > 50
+    weights = sum({layer.name: layer.weight.size for layer in module_integers(program)}.values())
+    assert size_bytes(path) < weights + {"tflite": 14_500, "coreml": 22_000, "onnx": 10_500}[format]
+
+
+def test_a_pyramid_moves_integers(pyramid: nn.Module, tmp_path: Path) -> None:
+    from converters._tflite import operators
+
+    names = operators(convert(pyramid_program(pyramid), tmp_path / "a.tflite"))
+
+    integer = names[1 : names.index("DEQUANTIZE")]
+    assert names[0] == "QUANTIZE"
+    assert integer.count("CONV_2D") == 17
+    assert integer.count("RESIZE_NEAREST_NEIGHBOR") == 2
+    assert "QUANTIZE" not in names[1:]
+
+
+def test_a_wrong_box_layer_is_caught(pyramid: nn.Module, tmp_path: Path) -> None:
+    wrong = copy.deepcopy(pyramid)
+    with torch.no_grad():
+        wrong.get_submodule("boxes").bias[0] += 0.2  # type: ignore[operator, index]
+    path = convert(pyramid_program(wrong), tmp_path / "a.onnx")
+
+    with pytest.raises(ParityError, match=r"dB are due\. First departing layer: boxes: bias is up to"):
+        verify(path, pyramid_program(pyramid), {"main": {"image": IMAGES.numpy()}})

@@ -12,6 +12,7 @@ from converters._coreml._executor._normalization import NORMALIZATION
 from converters._coreml._executor._pooling import POOLING
 from converters._coreml._executor._quantization import QUANTIZATION
 from converters._coreml._executor._reduction import REDUCTION
+from converters._coreml._executor._resize import RESIZE
 from converters._coreml._executor._shape import SHAPE
 from converters._coreml._executor._softmax import SOFTMAX
 
@@ -27,6 +28,7 @@ OPERATORS: dict[str, Operator] = {
     **POOLING,
     **QUANTIZATION,
     **REDUCTION,
+    **RESIZE,
     **SHAPE,
     **SOFTMAX,
 }
