@@ -1,4 +1,4 @@
-"""Speech: spoken digits, from a microphone recording to a network of a few kilobytes."""
+"""Speech: spoken digits by a network of a few kilobytes, and sentences from a stream (in ``sentences``)."""
 
 from demo_apps.speech._augment import Augmentation
 from demo_apps.speech._data import Dataset, SplitScheme, load_recordings

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import tempfile
-import wave
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
-from converters import InputError, MissingExtraError
-from demo_apps.speech._features import SAMPLE_RATE, Floats
+from converters import InputError
+from demo_apps.speech._features import SAMPLE_RATE
+from demo_apps.speech._public_data import PublicData, digest_of_files, locate
 from demo_apps.speech._recording import HELD_OUT_SPEAKER, Recording
 from demo_apps.speech._synthetic import synthetic_recordings
+from demo_apps.speech._wav import corpus_samples
 
 __all__ = ["ARCHIVE_URL", "Dataset", "SplitScheme", "Splits", "load_recordings", "split_recordings"]
 
@@ -32,14 +28,10 @@ SYNTHETIC_SOURCE = "synthetic speech (no recordings found)"
 SplitScheme = Literal["official", "speaker"]
 """``official``: takes 0 to 4 of every speaker are the test. ``speaker``: one whole speaker is the test."""
 
-# Of the unpacked recordings, since the host may pack the same files anew: see recordings_digest.
 _DIGEST = "8fed8b0b058a7efa7544bbb3e8e98607ecdcbd47a2f0ea31139cab18a6b679c9"
 _NAME = re.compile(r"(?P<label>[0-9])_(?P<speaker>[A-Za-z]+)_(?P<index>[0-9]{1,4})\.wav")
 _OFFICIAL_TEST_TAKES = 5
 _VALIDATION_SHARE = 10  # one recording in ten
-_LONGEST_SECONDS = 30
-_MOST_BYTES_IN_ARCHIVE = 200_000_000
-_CONNECT_AND_READ_SECONDS = (5, 30)
 
 
 @dataclass(frozen=True)
@@ -78,20 +70,11 @@ def load_recordings(data: Path | None = None, *, cache: Path | None = None, arch
         InputError: ``data`` holds no recordings, a WAV file is damaged or foreign, or a download is not what it
             should be. That nothing can be reached is no error: then the speech is synthetic.
     """
-    if data is not None:
-        return _from_folder(_recordings_folder(data), f"{data}")
-    named = os.environ.get("MOBILEDISTILL_DATA")
-    if named:
-        folder = _named_by_environment(Path(named))
-        if folder is not None:
-            return _from_folder(folder, f"{named}")
-    cache = cache if cache is not None else _user_cache()
-    if cache is None:
-        return _synthetic()
-    unpacked = cache / "fsdd" / "recordings"
-    if unpacked.is_dir() or _download(archive_url, unpacked):
-        return _from_folder(unpacked, f"{unpacked}")
-    return _synthetic()
+    found = locate(_public_data(archive_url), data, cache)
+    if found is None:
+        return Dataset(synthetic_recordings(), SYNTHETIC_SOURCE, synthetic=True)
+    folder, source = found
+    return Dataset(tuple(_read(path) for path in _wav_files(folder)), source, synthetic=False)
 
 
 def split_recordings(recordings: Sequence[Recording], scheme: SplitScheme) -> Splits:
@@ -121,11 +104,20 @@ def split_recordings(recordings: Sequence[Recording], scheme: SplitScheme) -> Sp
 
 def recordings_digest(folder: Path) -> str:
     """The sha256 over names and contents of the recordings in a folder, in order of their names."""
-    digest = hashlib.sha256()
-    for path in _wav_files(folder):
-        digest.update(f"{path.name} {path.stat().st_size}\n".encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+    return digest_of_files(folder, _wav_files(folder))
+
+
+def _public_data(archive_url: str) -> PublicData:
+    return PublicData(
+        name="fsdd",
+        holds="fsdd/recordings",
+        looks_like="recordings named like 7_theo_12.wav",
+        find=_find_recordings,
+        files=_wav_files,
+        kept=_kept,
+        archive_url=archive_url,
+        digest=_DIGEST,
+    )
 
 
 def _is_test(recording: Recording, scheme: SplitScheme) -> bool:
@@ -136,30 +128,6 @@ def _is_test(recording: Recording, scheme: SplitScheme) -> bool:
 
 def _is_validation(recording: Recording) -> bool:
     return int(hashlib.sha256(recording.name.encode()).hexdigest(), 16) % _VALIDATION_SHARE == 0
-
-
-def _recordings_folder(data: Path) -> Path:
-    if not data.is_dir():
-        raise InputError(
-            f"The data folder {data} does not exist: give a folder that holds fsdd/recordings, or leave it out."
-        )
-    folder = _find_recordings(data)
-    if folder is None:
-        raise InputError(
-            f"The data folder {data} holds no recordings named like 7_theo_12.wav: give the folder that holds"
-            " fsdd/recordings, or fsdd, or recordings itself."
-        )
-    return folder
-
-
-def _named_by_environment(data: Path) -> Path | None:
-    """The recordings below MOBILEDISTILL_DATA, which may well hold the data of other demos only."""
-    if not data.is_dir():
-        raise InputError(
-            f"MOBILEDISTILL_DATA is {data}, which is not a folder: set it to a folder that holds fsdd/recordings,"
-            " or unset it."
-        )
-    return _find_recordings(data)
 
 
 def _find_recordings(data: Path) -> Path | None:
@@ -173,114 +141,14 @@ def _wav_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name))
 
 
-def _from_folder(folder: Path, source: str) -> Dataset:
-    return Dataset(tuple(_read(path) for path in _wav_files(folder)), source, synthetic=False)
-
-
-def _synthetic() -> Dataset:
-    return Dataset(synthetic_recordings(), SYNTHETIC_SOURCE, synthetic=True)
-
-
 def _read(path: Path) -> Recording:
     named = _NAME.fullmatch(path.name)
     assert named is not None  # noqa: S101  (only matching files are listed)
-    return Recording(_samples(path), int(named["label"]), named["speaker"], int(named["index"]))
+    return Recording(corpus_samples(path, SAMPLE_RATE), int(named["label"]), named["speaker"], int(named["index"]))
 
 
-def _samples(path: Path) -> Floats:
-    """The samples of a WAV file in -1..1; every rule about such files stands here."""
-    try:
-        with path.open("rb") as file, wave.open(file) as wav:
-            channels, width, rate, promised = wav.getparams()[:4]
-            if (channels, width, rate) != (1, 2, SAMPLE_RATE):
-                raise InputError(
-                    f"{path} has {channels} channel(s) of {8 * width} bits at {rate} Hz, but a recording must have 1 of"
-                    f" 16 bits at {SAMPLE_RATE} Hz: convert it, or take it out of the folder."
-                )
-            if promised > _LONGEST_SECONDS * rate:
-                raise InputError(
-                    f"{path} is {promised / rate:.0f} s long, but a recording may last {_LONGEST_SECONDS} s: cut it, or"
-                    " take it out of the folder."
-                )
-            data = wav.readframes(promised)
-    except EOFError as error:
-        raise InputError(
-            f"{path} ends within its header, so it was cut off: fetch it again, or take it out of the folder."
-        ) from error
-    except wave.Error as error:
-        raise InputError(
-            f"{path} is not a PCM WAV file ({error}): fetch it again, or take it out of the folder."
-        ) from error
-    if len(data) < 2 * promised:
-        raise InputError(
-            f"{path} holds {len(data) // 2} of the {promised} samples that its header promises, so it was cut off:"
-            " fetch it again, or take it out of the folder."
-        )
-    if promised == 0:
-        raise InputError(
-            f"{path} holds no samples, but a recording must hold some: fetch it again, or take it out of the folder."
-        )
-    return np.frombuffer(data, "<i2").astype(np.float32) / np.float32(32768)
-
-
-def _user_cache() -> Path | None:
-    try:
-        import pooch
-    except ImportError:
-        return None
-    return Path(pooch.os_cache("mobiledistill"))
-
-
-def _download(url: str, unpacked: Path) -> bool:
-    """Fetches the archive and unpacks its recordings; False when it cannot be reached."""
-    try:
-        import pooch
-    except ImportError as error:
-        raise MissingExtraError("pooch", "demos") from error
-    logger = pooch.get_logger()
-    verbosity = logger.level
-    try:
-        unpacked.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=unpacked.parent) as aside:
-            logger.setLevel("ERROR")
-            fetch = pooch.HTTPDownloader(timeout=_CONNECT_AND_READ_SECONDS)
-            archive = Path(pooch.retrieve(url, None, fname="fsdd.zip", path=aside, downloader=fetch))
-            whole = Path(aside) / "recordings"
-            _unpack(archive, whole, url)
-            whole.rename(unpacked)
-    except OSError:  # no network, no such page, or no place to keep it
-        return False
-    finally:
-        logger.setLevel(verbosity)
-    return True
-
-
-def _unpack(archive: Path, folder: Path, url: str) -> None:
-    """Writes the archive's recordings, by their bare names, and checks that they are the expected ones."""
-    folder.mkdir()
-    try:
-        with zipfile.ZipFile(archive) as packed:
-            wanted = [entry for entry in packed.infolist() if _is_recording(entry.filename)]
-            if sum(entry.file_size for entry in wanted) > _MOST_BYTES_IN_ARCHIVE:
-                raise InputError(
-                    f"{url} unpacks to more than {_MOST_BYTES_IN_ARCHIVE // 1_000_000} MB of recordings, so it is not"
-                    " the data set: fetch it by hand and name its folder with --data."
-                )
-            for entry in wanted:
-                (folder / Path(entry.filename).name).write_bytes(packed.read(entry))
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, EOFError) as error:
-        raise InputError(
-            f"{url} did not send a readable zip archive ({error}): try again, or fetch it by hand and name its folder"
-            " with --data."
-        ) from error
-    if recordings_digest(folder) != _DIGEST:
-        raise InputError(
-            f"The recordings from {url} do not have the expected checksum: try again, or fetch the data set by hand and"
-            " name its folder with --data."
-        )
-
-
-def _is_recording(name: str) -> bool:
-    """Whether an archive's entry is a recording in its place; only its last part is used, so nothing can escape."""
-    parts = name.split("/")
-    return len(parts) == 3 and parts[1] == "recordings" and _NAME.fullmatch(parts[2]) is not None
+def _kept(entry: str) -> str | None:
+    """The bare name of a recording in its place; nothing of an archive's paths is used, so nothing can escape."""
+    parts = entry.split("/")
+    is_recording = len(parts) == 3 and parts[1] == "recordings" and _NAME.fullmatch(parts[2]) is not None
+    return parts[2] if is_recording else None

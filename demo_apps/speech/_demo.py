@@ -6,6 +6,8 @@ import torch
 
 from demo_apps.speech._task import DigitsTask, digits
 from demo_apps.speech._teacher import TEACHER_RECIPE, DigitsNet, digits_net
+from demo_apps.speech._try import TRY_OUT
+from demo_apps.speech.sentences._demo import SENTENCES
 from mobiledistill import Demo, DemoRequest, DemoTask, Schedule, Task
 
 __all__ = ["demo"]
@@ -21,7 +23,7 @@ def _teacher(_: Task, seed: int) -> DigitsNet:
 
 
 demo = Demo(
-    help="Spoken digits: which of ten is said, in one second of 8 kHz speech.",
+    help="Speech: which of ten digits is said (digits), or which letters, numbers and commands (sentences).",
     tasks={
         "digits": DemoTask(
             make_task=_task,
@@ -29,6 +31,8 @@ demo = Demo(
             teacher_recipe=TEACHER_RECIPE,
             schedule=Schedule(),
             splits=("official", "speaker"),
+            try_out=TRY_OUT,
         ),
+        "sentences": SENTENCES,
     },
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from math import ceil, sqrt
 from pathlib import Path
@@ -142,6 +143,13 @@ class DigitsTask:
     def exported(self, model: nn.Module, signature: str) -> nn.Module:
         """The model itself: its forward is the one signature."""
         return model
+
+    def assets(self) -> Mapping[str, bytes]:
+        """What an app needs beside a file: the two numbers of the front end, and what the outputs mean."""
+        return {
+            "features.json": json.dumps({"mean": self.mean, "deviation": self.deviation}).encode(),
+            "labels.txt": "".join(f"{label}\n" for label in range(DIGITS)).encode(),
+        }
 
     def _normal(self, maps: Floats) -> Floats:
         return ((maps - self.mean) / self.deviation).astype(np.float32)

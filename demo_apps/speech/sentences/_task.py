@@ -1,0 +1,244 @@
+"""The task: which words are spoken, read from a stream of 16 kHz speech."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Iterator, Mapping
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from demo_apps.speech.sentences._augment import Augmentation
+from demo_apps.speech.sentences._data import load_corpus
+from demo_apps.speech.sentences._decode import DictionaryBeam, greedy
+from demo_apps.speech.sentences._features import MELS, Floats, log_mel
+from demo_apps.speech.sentences._language import Bigram
+from demo_apps.speech.sentences._listen import CHUNK_FRAMES, Arrays, Listener, answer_frames, chunked
+from demo_apps.speech.sentences._net import DELAY_FRAMES, SUBSAMPLING, WIDTH, stream_signature
+from demo_apps.speech.sentences._score import word_error_rate
+from demo_apps.speech.sentences._tokens import BLANK, Tokens
+from demo_apps.speech.sentences._utterance import Corpus
+from mobiledistill import Batch, Metric, Predict, Score, Signature, Split
+
+__all__ = ["SentencesTask", "sentences"]
+
+Decode = Callable[[Floats], list[str]]
+"""Logits of one utterance, ``(frames, tokens)``, to words."""
+
+_CALIBRATION_UTTERANCES = 256
+_TYPICAL_FRAMES = 270  # the mean of AN4
+
+
+def sentences(data: Path | None = None, seed: int = 0) -> SentencesTask:
+    """The spoken sentences task on the best data that can be found.
+
+    Args:
+        data: a folder that holds ``an4``, or is it; None: ``MOBILEDISTILL_DATA``, the user's cache, the network, and
+            where none of them has any, synthetic speech. ``task.source`` says which it was.
+        seed: of the order of the batches and of what is done to the utterances.
+
+    Example:
+        >>> task = sentences()  # doctest: +SKIP
+        >>> batch = next(task.train_batches(epoch=0))  # doctest: +SKIP
+        >>> batch.inputs["features"].shape  # 16 whole utterances, padded to the longest  # doctest: +SKIP
+        torch.Size([16, 1, 64, 328])
+
+    Raises:
+        InputError: the data folder does not exist or holds no recordings, or a recording is damaged.
+    """
+    return SentencesTask(load_corpus(data), seed=seed, augmentation=Augmentation())
+
+
+class SentencesTask:
+    """Which words are spoken: what ``mobiledistill.Task`` asks for.
+
+    One signature, ``main``: a chunk of ``features`` (1, 1, 64, 64), log-mel frames made mean 0 and deviation 1 in each
+    band, and what each layer keeps of the past, to ``logits`` (1, 8, tokens) and what each layer keeps for the next
+    chunk. In training the chunk is a whole utterance and nothing has been heard before.
+
+    Args:
+        corpus: the recordings.
+        width: of the network between its blocks, and so of its caches.
+        seed: of the order of the batches and of what is done to the utterances.
+        batch_size: utterances in a training batch, at most.
+        augmentation: what is done to training utterances; None: nothing.
+
+    Attributes:
+        source: where the recordings come from, for people.
+        tokens: the vocabulary, of the training transcripts.
+        listener: how recordings become features and a stream goes through the network.
+        bigram: which word follows which, in the training transcripts.
+    """
+
+    name = "sentences"
+    metric = Metric("WER", "%", higher_is_better=False)
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        *,
+        width: int = WIDTH,
+        seed: int = 0,
+        batch_size: int = 16,
+        augmentation: Augmentation | None = None,
+    ) -> None:
+        self.source = corpus.source
+        self.synthetic = corpus.synthetic
+        self.seed = seed
+        self.batch_size = batch_size
+        self.width = width
+        self._augmentation = augmentation
+        parts = {"train": corpus.train, "validation": corpus.validation, "test": corpus.test}
+        self._words = {name: [utterance.words for utterance in part] for name, part in parts.items()}
+        self._seconds = {name: sum(utterance.seconds for utterance in part) for name, part in parts.items()}
+        self.tokens = Tokens.of(self._words["train"])
+        self.dictionary = corpus.dictionary
+        self.bigram = Bigram.of(self._words["train"], corpus.dictionary)
+        calls = (_TYPICAL_FRAMES + DELAY_FRAMES) / CHUNK_FRAMES
+        self.signatures: Mapping[str, Signature] = {
+            "main": stream_signature(len(self.tokens), width, CHUNK_FRAMES, calls)
+        }
+        maps = {name: [log_mel(utterance.samples) for utterance in part] for name, part in parts.items()}
+        self.listener = Listener.of(maps["train"], self.signatures["main"])
+        self._train_maps = [torch.from_numpy(part) for part in maps["train"]]
+        self._silence = min(float(part.min()) for part in maps["train"])
+        self._features = {name: [self.listener.normal(map) for map in part] for name, part in maps.items()}
+        self._calibration = self._first_chunks()
+
+    def train_batches(self, epoch: int) -> Iterator[Batch]:
+        """One epoch: every training utterance once, whole, in batches of similar length.
+
+        ``seed`` and ``epoch`` fix their order and what is done to them.
+        """
+        random = torch.Generator().manual_seed(int(np.random.SeedSequence((self.seed, epoch)).generate_state(1)[0]))
+        lengths = torch.tensor([maps.shape[1] for maps in self._train_maps])
+        order = (lengths * (0.85 + 0.3 * torch.rand(len(lengths), generator=random))).argsort()
+        groups = order.tensor_split(ceil(len(order) / self.batch_size))
+        for place in torch.randperm(len(groups), generator=random).tolist():
+            yield self._batch(groups[place].tolist(), random)
+
+    def loss(self, outputs: Mapping[str, Tensor], batch: Batch) -> Tensor:
+        """Connectionist temporal classification (Graves et al. 2006), a token's share of it."""
+        return functional.ctc_loss(
+            outputs["logits"].log_softmax(2).transpose(0, 1),
+            batch.targets["tokens"],
+            batch.targets["frames"].sum(1).long(),
+            batch.targets["lengths"],
+            blank=BLANK,
+            zero_infinity=True,
+        )
+
+    def evaluate(self, predict: Predict, split: Split) -> Score:
+        """The word error rate of the likeliest token in each frame, with a bootstrap interval over utterances."""
+        return word_error_rate(self.words(split), self.transcripts(predict, split))
+
+    def transcripts(self, predict: Predict, split: Split, decode: Decode | None = None) -> list[list[str]]:
+        """What is understood of each utterance, read in chunks as a stream.
+
+        Args:
+            predict: the module or file that listens.
+            split: the utterances.
+            decode: such as :meth:`dictionary_beam`; None: greedy.
+        """
+        decode = decode or self.greedy
+        return [decode(logits) for logits in self.listener.logits(predict, self._features[split])]
+
+    def words(self, split: Split) -> list[tuple[str, ...]]:
+        """What is said in each utterance of a split."""
+        return self._words[split]
+
+    def seconds(self, split: Split) -> float:
+        """How long the utterances of a split last together."""
+        return self._seconds[split]
+
+    def greedy(self, logits: Floats) -> list[str]:
+        """The words of the likeliest token in each frame."""
+        return self.tokens.decode(greedy(logits))
+
+    def dictionary_beam(self, *, language: bool = True) -> DictionaryBeam:
+        """A search for the likeliest sentence of the dictionary's words, with or without the bigram."""
+        return DictionaryBeam(self.tokens, self.dictionary, self.bigram if language else None)
+
+    def calibration_inputs(self, signature: str = "main") -> Arrays:
+        """256 chunks of training utterances: the first of each, unless a model has listened to more.
+
+        See :meth:`heard_by`.
+        """
+        return dict(self._calibration)
+
+    def heard_by(self, model: nn.Module) -> SentencesTask:
+        """The same task, whose calibration inputs come from everywhere in the utterances, caches filled by ``model``.
+
+        Only so do they show what values the caches and the deeper layers really hold.
+        """
+        task = copy.copy(self)
+        chosen = self._spread()
+        chunks = chunked([self._features["train"][place] for place in chosen])
+        lengths = np.array([ceil(self._features["train"][place].shape[1] / CHUNK_FRAMES) + 1 for place in chosen])
+        wanted = np.arange(len(chosen)) % np.minimum(lengths, len(chunks))
+        caches = self.listener.silence(len(chosen))
+        stacked = {name: value.copy() for name, value in self._calibration.items()}
+        for number, chunk in enumerate(chunks):
+            for name, value in {"features": chunk, **caches}.items():
+                stacked[name][wanted == number] = value[wanted == number]
+            with torch.no_grad():
+                inputs = [torch.from_numpy(value) for value in (chunk, *caches.values())]
+                outputs = self.exported(model.eval(), "main")(*inputs)
+            written = dict(zip(self.signatures["main"].outputs, outputs, strict=True))
+            caches = {read: written[name].numpy() for name, read in self.signatures["main"].state}
+        task._calibration = stacked
+        return task
+
+    def exported(self, model: nn.Module, signature: str) -> nn.Module:
+        """The model itself: its forward is the one signature."""
+        return model
+
+    def assets(self) -> Mapping[str, bytes]:
+        """What an app needs beside a file: tokens, front end and stream, dictionary, word pairs."""
+        return {
+            "tokens.json": json.dumps(self.tokens.names, indent=1).encode(),
+            "listener.json": self.listener.to_json().encode(),
+            "dictionary.txt": "".join(f"{word}\n" for word in self.dictionary).encode(),
+            "bigram.json": json.dumps(self.bigram.pairs, indent=1).encode(),
+        }
+
+    def _spread(self) -> list[int]:
+        """Places of training utterances, evenly over the speakers."""
+        count = min(_CALIBRATION_UTTERANCES, len(self._train_maps))
+        return [int(place) for place in np.linspace(0, len(self._train_maps) - 1, count).round()]
+
+    def _first_chunks(self) -> Arrays:
+        chosen = self._spread()
+        first = chunked([self._features["train"][place][:, :CHUNK_FRAMES] for place in chosen])[0]
+        return {"features": first, **self.listener.silence(len(chosen))}
+
+    def _batch(self, places: list[int], random: torch.Generator) -> Batch:
+        maps = [self._changed(self._train_maps[place], random) for place in places]
+        frames = max(answer_frames(part.shape[1]) for part in maps)
+        features = torch.zeros(len(maps), 1, MELS, frames * SUBSAMPLING)
+        mask = torch.zeros(len(maps), frames)
+        for row, part in enumerate(maps):
+            features[row, 0, :, : part.shape[1]] = part
+            mask[row, : answer_frames(part.shape[1])] = 1
+        caches = {  # laid out as CPUs convolve fastest
+            name: torch.from_numpy(value).contiguous(memory_format=torch.channels_last)
+            for name, value in self.listener.silence(len(maps)).items()
+        }
+        spoken = [torch.tensor(self.tokens.encode(self._words["train"][place])) for place in places]
+        targets = {
+            "tokens": nn.utils.rnn.pad_sequence(spoken, batch_first=True),
+            "lengths": torch.tensor([len(part) for part in spoken]),
+            "frames": mask,
+        }
+        return Batch({"features": features, **caches}, targets)
+
+    def _changed(self, maps: Tensor, random: torch.Generator) -> Tensor:
+        mean, deviation = (torch.tensor(part)[:, None] for part in (self.listener.mean, self.listener.deviation))
+        if self._augmentation is not None:
+            maps = self._augmentation(maps, self._silence, mean, random)
+        return (maps - mean) / deviation
