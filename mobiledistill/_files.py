@@ -88,7 +88,12 @@ def _write_assets(task: Task, folder: Path) -> None:
 
 def _prove(job: Job, path: Path, programs: Sequence[Program]) -> Parity:
     def prove() -> dict[str, object]:
-        samples = {name: value[:_PARITY_SAMPLES] for name, value in job.task.calibration_inputs("main").items()}
+        samples = {
+            program.name: {
+                name: value[:_PARITY_SAMPLES] for name, value in job.task.calibration_inputs(program.name).items()
+            }
+            for program in programs
+        }
         return asdict(verify(path, programs, samples, "float16" if isinstance(job.scheme, Fp16) else "float32"))
 
     return Parity(**job.run.recall("parity", digest_of(path), prove))
