@@ -46,7 +46,7 @@ def read_coco(folder: Path) -> tuple[tuple[str, ...], dict[str, tuple[LabelledIm
     ids = sorted(names)
     splits: dict[str, list[LabelledImage]] = {}
     for path, content in contents.items():
-        splits.setdefault(_split_of(path), []).extend(_images(folder, path, content, ids))
+        splits.setdefault(_split_of(folder, path), []).extend(_images(folder, path, content, ids))
     return tuple(names[number] for number in ids), {name: tuple(images) for name, images in splits.items()}
 
 
@@ -55,8 +55,11 @@ def _json_files(folder: Path) -> list[Path]:
     return sorted(path for place in places if place.is_dir() for path in place.glob("*.json") if path.is_file())
 
 
-def _split_of(path: Path) -> str:
-    words = f"{path.parent.name}_{path.stem}".lower().replace("-", "_").replace(".", "_").split("_")
+def _split_of(folder: Path, path: Path) -> str:
+    """By the folder in the data folder that a JSON file lies in, else by a word of its own name."""
+    if path.parent != folder and path.parent.name in _SPLITS:
+        return _SPLITS[path.parent.name]
+    words = path.stem.lower().replace("-", "_").replace(".", "_").split("_")
     words = [word.rstrip("0123456789") for word in words]  # instances_val2017
     return next((_SPLITS[word] for word in reversed(words) if word in _SPLITS), "train")
 
@@ -115,7 +118,7 @@ def _labelled(folder: Path, path: Path, name: str, boxes: list[tuple[_Box, int]]
 def _image_path(folder: Path, path: Path, name: str) -> Path:
     """Where an image lies: beside its JSON file, or in one of the usual folders; never outside the data folder."""
     split = path.stem.lower().split("_")[-1]
-    places = (path.parent, folder, folder / split, folder / _split_of(path), folder / "images")
+    places = (path.parent, folder, folder / split, folder / _split_of(folder, path), folder / "images")
     for place in places:
         candidate = place / name
         if candidate.is_file() and candidate.resolve().is_relative_to(folder.resolve()):
