@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
 import pickle
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -76,7 +79,7 @@ def test_a_hub_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPatch)
         raise hub.errors.LocalEntryNotFoundError("Cannot reach the hub.\nMore words.")
 
     monkeypatch.setattr(hub, "snapshot_download", fetch)
-    with pytest.raises(InputError, match=r"^hustvl/yolos-small .*\(Cannot reach the hub\.\): check the name") as refused:
+    with pytest.raises(InputError, match=r"^hustvl/.*\(Cannot reach the hub\.\): check the name") as refused:
         load_checkpoint("hustvl/yolos-small", YOLOS)
     assert "\n" not in str(refused.value)
 
@@ -155,9 +158,28 @@ def test_a_pickle_is_never_opened(folder: Path, tmp_path: Path) -> None:
 def test_code_beside_the_weights_is_never_run(folder: Path, tmp_path: Path) -> None:
     mark = tmp_path / "ran"
     (folder / "modeling_mine.py").write_text(f"from pathlib import Path\nPath({str(mark)!r}).touch()\n")
-    for name, key in (("config.json", "AutoModelForObjectDetection"), ("preprocessor_config.json", "AutoImageProcessor")):
+    named = {"config.json": "AutoModelForObjectDetection", "preprocessor_config.json": "AutoImageProcessor"}
+    for name, key in named.items():
         contents = json.loads((folder / name).read_text())
         contents["auto_map"] = {key: "modeling_mine.Mine"}
         (folder / name).write_text(json.dumps(contents))
     load_checkpoint(folder, YOLOS)
     assert not mark.exists()
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "huggingface.md"
+
+
+def test_the_page_uses_names_and_arguments_that_exist() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    assert len(blocks) == 3
+    for block in blocks:
+        tree = ast.parse(block)
+        names: dict[str, Any] = {}
+        imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+        exec(compile(ast.Module(imports, []), str(PAGE), "exec"), names)
+        for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+            called = eval(ast.unparse(call.func), names)
+            if called not in (list, Path, dict.fromkeys):
+                keywords = {str(keyword.arg): None for keyword in call.keywords}
+                inspect.signature(called).bind(*call.args, **keywords)
