@@ -18,7 +18,15 @@ from torch import fx
 
 from converters._program import Program, export_program
 
-__all__ = ["Grid", "IntegerLayer", "integer_differences", "is_quantized", "module_integers", "output_steps"]
+__all__ = [
+    "Grid",
+    "IntegerLayer",
+    "integer_differences",
+    "is_quantized",
+    "module_integers",
+    "output_steps",
+    "rounds_float_arithmetic",
+]
 
 _SCALE_TOLERANCE = 2.0**-10  # formats may store scales in float16
 _BIAS_TOLERANCE = 0.5 + 1e-3  # in steps of the accumulator, whose own rounding is half a step
@@ -30,6 +38,9 @@ _MOVERS = {
     *("unsqueeze", "upsample_nearest2d", "view", "_unsafe_view", "_upsample_nearest_exact2d"),
 }
 """Operators of aten whose results are some of what they read (or zeros), so they lie on the same grid."""
+
+_SUMS = {"adaptive_avg_pool2d", "add", "add_", "avg_pool2d", "cat", "conv2d", "linear", "mean", "mul"}
+"""Operators of aten that integer kernels compute, and that float ones compute to the last bit or nearly so."""
 
 _ACTIVATIONS = (
     torch.ops.aten.relu.default,
@@ -53,12 +64,12 @@ class Grid:
 
 @dataclass(frozen=True, eq=False)  # arrays have no single truth value; integer_differences compares
 class IntegerLayer:
-    """One convolution or linear layer in integers.
+    """One convolution or linear layer in integers, or a table whose rows are looked up.
 
     Attributes:
         name: the module path of the weight's owner (``"blocks.0.conv1"``); empty where a file carries no names.
-        weight: int8, in torch's layout: ``(out, in / groups, kh, kw)`` or ``(out, in)``.
-        weight_scale: float32 ``(out,)``.
+        weight: int8, in torch's layout: ``(out, in / groups, kh, kw)``, ``(out, in)`` or ``(rows, width)``.
+        weight_scale: float32 ``(out,)``; a table's only scale, once for each row.
         bias: float64 ``(out,)`` in real units, or None where the layer has no bias.
         input: the grid of what it reads, None where that is float.
         output: the grid of what it writes (after a fused activation), None where that is float.
@@ -74,30 +85,53 @@ class IntegerLayer:
 
 def module_integers(program: Program) -> list[IntegerLayer]:
     """The integers that a module holds, in execution order; empty for a float module."""
-    import torch.ao.quantization.fx._decomposed
+    import torch.ao.quantization.fx._decomposed  # noqa: F401  (registers the operators that are looked for)
 
     exported = export_program(program)
     constants = _constants(exported)
-    layers = []
-    for node in exported.graph.nodes:
-        if node.target not in (torch.ops.aten.conv2d.default, torch.ops.aten.linear.default):
-            continue
-        weight = node.args[1]
-        if weight.target is not torch.ops.quantized_decomposed.dequantize_per_channel.default:
-            continue
-        name, integers, scale = _weight(weight, constants)
-        bias = node.args[2] if len(node.args) > 2 else None
-        layers.append(
-            IntegerLayer(
-                name=name,
-                weight=integers,
-                weight_scale=scale,
-                bias=None if bias is None else constants[bias.name][1].double().numpy(),
-                input=_grid(node.args[0]),
-                output=_output_grid(node),
-            )
-        )
-    return layers
+    found = (_module_layer(node, constants) for node in exported.graph.nodes)
+    return [layer for layer in found if layer is not None]
+
+
+def _module_layer(node: fx.Node, constants: dict[str, tuple[str, torch.Tensor]]) -> IntegerLayer | None:
+    """The layer that a node computes; None for any other node, and for a table of which only fixed rows are read."""
+    if node.target is torch.ops.aten.embedding.default:
+        table, ids = node.args[:2]
+        quantized = table.target is torch.ops.quantized_decomposed.dequantize_per_tensor.default  # type: ignore[union-attr]
+        return _table(node, constants) if quantized and _varies(ids, constants) else None
+    if node.target not in (torch.ops.aten.conv2d.default, torch.ops.aten.linear.default):
+        return None
+    read, weight = node.all_input_nodes[:2]
+    if weight.target is not torch.ops.quantized_decomposed.dequantize_per_channel.default:
+        return None
+    name, integers, scale = _weight(weight, constants)
+    bias = node.args[2] if len(node.args) > 2 else None
+    return IntegerLayer(
+        name=name,
+        weight=integers,
+        weight_scale=scale,
+        bias=constants[bias.name][1].double().numpy() if isinstance(bias, fx.Node) else None,
+        input=_grid(read),
+        output=_output_grid(node),
+    )
+
+
+def _table(node: fx.Node, constants: dict[str, tuple[str, torch.Tensor]]) -> IntegerLayer:
+    (quantize,) = node.all_input_nodes[0].all_input_nodes
+    path, values = constants[quantize.all_input_nodes[0].name]
+    integers = torch.ops.quantized_decomposed.quantize_per_tensor.default(values, *quantize.args[1:])
+    scale = np.full(len(integers), quantize.args[1], np.float32)
+    name = path.rpartition(".")[0]
+    return IntegerLayer(name, integers.numpy(), scale, bias=None, input=None, output=_output_grid(node))
+
+
+def _varies(value: Any, constants: dict[str, tuple[str, torch.Tensor]]) -> bool:
+    """Whether a value depends on what the module reads."""
+    if not isinstance(value, fx.Node):
+        return False
+    if value.op == "placeholder":
+        return value.name not in constants
+    return any(_varies(part, constants) for part in value.all_input_nodes)
 
 
 def output_steps(program: Program) -> dict[str, float | None]:
@@ -113,6 +147,26 @@ def output_steps(program: Program) -> dict[str, float | None]:
 def is_quantized(program: Program) -> bool:
     """Whether anything in a module is rounded onto a grid."""
     return any("quantized_decomposed" in str(node.target) for node in export_program(program).graph.nodes)
+
+
+def rounds_float_arithmetic(program: Program) -> bool:
+    """Whether a module rounds what float operators return (norms, softmax ...), beside sums of integers.
+
+    Those operators differ in their last bits from runtime to runtime, and then some of their values round otherwise.
+    """
+    nodes = export_program(program).graph.nodes
+    quantizers = [
+        node for node in nodes if "quantize_per_tensor" in str(node.target) and "dequant" not in str(node.target)
+    ]
+    return any(not _is_integer_arithmetic(node.all_input_nodes[0]) for node in quantizers)
+
+
+def _is_integer_arithmetic(node: fx.Node) -> bool:
+    if node.op == "placeholder" or node.target is torch.ops.aten.embedding.default:
+        return True
+    if node.target in _ACTIVATIONS or _aten_name(node) in _MOVERS:
+        return _is_integer_arithmetic(node.all_input_nodes[0])
+    return node.target is torch.ops.quantized_decomposed.dequantize_per_tensor.default or _aten_name(node) in _SUMS
 
 
 def integer_differences(module: Sequence[IntegerLayer], file: Sequence[IntegerLayer]) -> list[str]:

@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 
 from converters._convert import format_of, load, read_integers
 from converters._errors import InputError, ParityError
-from converters._integers import integer_differences, is_quantized, module_integers, output_steps
+from converters._integers import (
+    integer_differences,
+    is_quantized,
+    module_integers,
+    output_steps,
+    rounds_float_arithmetic,
+)
 from converters._program import Precision, Program
 
 __all__ = ["Parity", "compare", "verify"]
@@ -23,6 +29,7 @@ _INTEGER_DB = 28.0
 _ONE_STEP_SHARE = 0.99
 _MARGIN_STEPS = 4.0
 _FLIPPED_SHARE = 0.01
+_EXACT_FLOAT_DB = 45.0
 _TIED_SHARE = 0.1  # averages often fall exactly between two integers, and the order of a float sum decides
 
 Arrays = Mapping[str, NDArray[np.generic]]
@@ -58,8 +65,9 @@ def verify(
     A float32 file must come within 80 dB, a float16 one within 45 dB. A quantized file must hold the module's own
     integers and stay within one output step on 99 % of the values, 28 dB from the module and no further from it than
     rounding itself is; decisions may differ only where the module was undecided (a margin under 4 steps), in at most
-    1 % of the samples. An ONNX file run without optimisations must equal the module, but for averages that fall exactly
-    between two integers.
+    1 % of the samples. Float outputs of a quantized module answer for the noise alone. An ONNX file run without
+    optimisations must equal the module, but for averages that fall exactly between two integers, and for what lies
+    behind float arithmetic, where it must come within 45 dB.
 
     Args:
         path: a .tflite, .onnx or .mlpackage.
@@ -191,13 +199,33 @@ def _judge_quantized(
     _judge_decisions(path, reference, answers, steps, where)
     if format_of(path) == "onnx":
         exact = load(path, optimized=False).run(inputs, program.name)
-        for name, step in steps.items():
-            errors = np.abs(_float(exact[name]) - _float(reference[name])) / (step or np.inf)
-            if errors.max() > 1.0 + 1e-3 or np.mean(errors > 1e-3) > _TIED_SHARE:
+        _judge_exactness(path, program, reference, exact, steps, where)
+
+
+def _judge_exactness(
+    path: Path, program: Program, reference: Arrays, exact: Arrays, steps: Mapping[str, float | None], where: str
+) -> None:
+    """What onnxruntime answers operator by operator, judged as far as float arithmetic lets it be exact.
+
+    Integers equal the module's. Behind a norm or a softmax that is rounded some values fall on the other side of a
+    step, since no two runtimes sum floats in one order: there, and on float outputs, the noise counts.
+    """
+    loose = rounds_float_arithmetic(program)
+    for name, step in steps.items():
+        if step is None or loose:
+            exact_db = _sqnr_db(_float(reference[name]), _float(exact[name]))
+            if exact_db < _EXACT_FLOAT_DB:
                 raise ParityError(
-                    f"{path.name} run without optimisations equals its module on only"
-                    f" {100 * float(np.mean(errors <= 1e-3)):.1f} % of {name!r}.{where}"
+                    f"{path.name} run without optimisations departs from its module: {exact_db:.1f} dB of {name!r}"
+                    f" where {_EXACT_FLOAT_DB:g} dB are due.{where}"
                 )
+            continue
+        errors = np.abs(_float(exact[name]) - _float(reference[name])) / step
+        if errors.max() > 1.0 + 1e-3 or np.mean(errors > 1e-3) > _TIED_SHARE:
+            raise ParityError(
+                f"{path.name} run without optimisations equals its module on only"
+                f" {100 * float(np.mean(errors <= 1e-3)):.1f} % of {name!r}.{where}"
+            )
 
 
 def _judge_decisions(
@@ -205,10 +233,10 @@ def _judge_decisions(
 ) -> None:
     first, step = next(iter(steps.items()))
     values = _float(reference[first])
-    if step is None or values.ndim < 2 or values.shape[-1] < 2:
+    if step is None or values[0].size < 2:
         return
     flipped = _decisions(values) != _decisions(answers[first])
-    top = np.sort(values, axis=-1)
+    top = np.sort(values.reshape(len(values), -1), axis=-1)
     decided = (top[..., -1] - top[..., -2]) >= _MARGIN_STEPS * step
     if bool((flipped & decided).any()) or float(flipped.mean()) > max(_FLIPPED_SHARE, 1.0 / flipped.size):
         raise ParityError(
@@ -238,6 +266,8 @@ def _without_activation_grids(program: Program) -> torch.nn.Module:
         if node.target is not torch.ops.quantized_decomposed.dequantize_per_tensor.default:
             continue
         source = node.all_input_nodes[0].all_input_nodes[0]
+        if source.op == "get_attr":  # a table of weights
+            continue
         _, scale, zero_point, low, high, _ = node.args
         with traced.graph.inserting_before(node):
             ends = ((low - zero_point) * scale, (high - zero_point) * scale)

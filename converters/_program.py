@@ -66,7 +66,8 @@ def export_program(program: Program) -> torch.export.ExportedProgram:
     """
     module = _NamedOutputs(program).eval()
     try:
-        return torch.export.export(module, (), kwargs=dict(program.inputs))
+        inputs = {name: value.contiguous() for name, value in program.inputs.items()}
+        return torch.export.export(module, (), kwargs=inputs)
     except Exception as error:
         reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
         raise ConversionError(

@@ -40,6 +40,9 @@ def read_integers(path: Path) -> dict[str, list[IntegerLayer]]:
 def _layers(function: Any) -> list[IntegerLayer]:
     layers = []
     for operation in function.operations:
+        if operation.op_type == "gather":
+            layers += _tables(operation)
+            continue
         weight = _weight(operation)
         if weight is None:
             continue
@@ -56,6 +59,14 @@ def _layers(function: Any) -> list[IntegerLayer]:
             )
         )
     return layers
+
+
+def _tables(gather: Any) -> list[IntegerLayer]:
+    """The stored table that a gather reads rows of, if those are not fixed ones."""
+    found = _constant_weight(gather.inputs["x"], out_axis=0)
+    if found is None or found[0].ndim != 2 or gather.inputs["indices"].val is not None:
+        return []
+    return [IntegerLayer("", *found, bias=None, input=None, output=_output_grid(gather.outputs[0]))]
 
 
 def _bias(value: Any, channels: int) -> NDArray[np.float64]:

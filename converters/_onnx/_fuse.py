@@ -12,6 +12,7 @@ import numpy as np
 
 from converters._onnx._graph import GraphView, add_constant, attribute, set_nodes
 from converters._onnx._libraries import onnx_library
+from converters._onnx._tables import gather_integers
 
 __all__ = ["fuse"]
 
@@ -22,6 +23,7 @@ def fuse(model: Any) -> None:
     _name_pooling(graph)
     _drop_needless_limits(graph)
     _turn_weights(graph)
+    gather_integers(graph)
     _requantize_moves(graph)
     _store_activations_unsigned(graph)
     _part_zero_points(graph)

@@ -39,7 +39,7 @@ def read_integers(path: Path) -> dict[str, list[IntegerLayer]]:
 def _layers(path: Path, graph: Any) -> list[IntegerLayer]:
     try:
         view = GraphView(graph)
-        layers = [_layer(view, node) for node in view.nodes if node.op_type in ("Conv", "Gemm", "MatMul")]
+        layers = [_table(view, node) if node.op_type == "Gather" else _layer(view, node) for node in view.nodes]
     except (IndexError, TypeError, ValueError) as error:  # scales, axes and shapes that do not belong together
         raise ModelFileError(
             f"{path} holds a quantized layer that makes no sense ({error}); export it again."
@@ -47,7 +47,28 @@ def _layers(path: Path, graph: Any) -> list[IntegerLayer]:
     return [layer for layer in layers if layer is not None]
 
 
+def _table(view: GraphView, gather: Any) -> IntegerLayer | None:
+    """A stored table whose rows are dequantized behind the Gather, or before it."""
+    if view.stored(gather.input[1]) is not None:
+        return None
+    readers = view.users[gather.output[0]]
+    dequantize = view.makers.get(gather.input[0]) or next((r for r in readers if r.op_type == "DequantizeLinear"), None)
+    if dequantize is None or dequantize.op_type != "DequantizeLinear":
+        return None
+    before = dequantize.output[0] == gather.input[0]
+    stored, scale = view.stored(dequantize.input[0] if before else gather.input[0]), view.stored(dequantize.input[1])
+    if stored is None or scale is None or (integers := _signed(stored, view.zero_point(dequantize))) is None:
+        return None
+    if integers.ndim != 2 or scale.size != 1:
+        return None
+    grid = _output_grid(view, gather.output[0]) if before else view.grid(dequantize)
+    scales = np.full(len(integers), scale.item(), np.float32)
+    return IntegerLayer("", integers, scales, bias=None, input=None, output=grid)
+
+
 def _layer(view: GraphView, node: Any) -> IntegerLayer | None:
+    if node.op_type not in ("Conv", "Gemm", "MatMul"):
+        return None
     dequantize = view.makers.get(node.input[1])
     if dequantize is None or dequantize.op_type != "DequantizeLinear":
         return None

@@ -22,6 +22,7 @@ from converters._tflite._pack import pack_model
 from converters._tflite._same_padding import fuse_same_padding
 from converters._tflite._schema import parse
 from converters._tflite._slim import slim
+from converters._tflite._tables import gather_integers
 
 __all__ = ["export_tflite"]
 
@@ -69,7 +70,8 @@ def _convert(programs: Sequence[Program]) -> bytes:
             converter = litert_torch
             for program in programs:
                 named = _NamedOutputs(program).eval()
-                converter = converter.signature(program.name, named, sample_kwargs=dict(program.inputs))
+                inputs = {name: value.contiguous() for name, value in program.inputs.items()}
+                converter = converter.signature(program.name, named, sample_kwargs=inputs)
             converted = converter.convert(quant_config=_static_quantization() if quantized else None)
             with tempfile.TemporaryDirectory() as folder:
                 file = Path(folder) / "model.tflite"
@@ -90,6 +92,7 @@ def _improve(written: bytes, precision: Precision) -> bytes:
     model = parse(written, "what litert-torch wrote")
     _name_graph_tensors(model)
     make_io_float(model)
+    gather_integers(model)
     average_in_place(model)
     fuse_same_padding(model)
     if precision == "float16":

@@ -43,6 +43,8 @@ def _layers(model: Any, graph: Any) -> list[IntegerLayer]:
     layers = []
     for operator in graph.operators:
         name = operator_name(model, operator)
+        if name == "GATHER" and (table := _table(model, graph, operator)) is not None:
+            layers.append(table)
         if name not in _TO_TORCH:
             continue
         integers = constant(model, graph.tensors[operator.inputs[1]])
@@ -64,6 +66,15 @@ def _layer(model: Any, graph: Any, operator: Any, integers: NDArray[np.int8]) ->
         input=grid,
         output=_grid(graph.tensors[operator.outputs[0]]),
     )
+
+
+def _table(model: Any, graph: Any, gather: Any) -> IntegerLayer | None:
+    stored = graph.tensors[gather.inputs[0]]
+    integers = constant(model, stored)
+    if integers is None or integers.dtype != np.int8 or integers.ndim != 2 or not is_quantized(stored):
+        return None
+    scale = np.full(len(integers), stored.quantization.scale[0], np.float32)
+    return IntegerLayer("", integers, scale, bias=None, input=None, output=_grid(graph.tensors[gather.outputs[0]]))
 
 
 def _bias(

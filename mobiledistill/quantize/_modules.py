@@ -185,19 +185,22 @@ class QuantEmbedding(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         if self.frozen:
-            grid = (self.scale_value, 0, -_Q_MAX, _Q_MAX, torch.int8)
-            return cast(Tensor, _ops.dequantize_per_tensor.default(F.embedding(ids, self.weight), *grid))
+            return self._rounded(F.embedding(ids, self._rounded(self.weight)))  # rounded again: rows, not the table
         rows = F.embedding(ids, self.weight, self.padding_idx)
         scale, zero_point = self.log_weight_scale.exp(), self.weight_zero_point.float()
         return torch._fake_quantize_learnable_per_tensor_affine(rows, scale, zero_point, -_Q_MAX, _Q_MAX, 1.0)
 
     def freeze(self) -> None:
-        """Turns the table into the integers that it rounds to."""
+        """Moves the table onto its grid and fixes it there."""
         self.scale_value = float(self.log_weight_scale.detach().exp())
-        integers = torch.clamp(torch.round(self.weight.detach() / self.scale_value), -_Q_MAX, _Q_MAX)
+        weight = self._rounded(self.weight.detach())
         del self.weight, self.log_weight_scale, self.weight_zero_point
-        self.register_buffer("weight", integers.to(torch.int8))
+        self.register_buffer("weight", weight)
         self.frozen = True
+
+    def _rounded(self, values: Tensor) -> Tensor:
+        grid = (self.scale_value, 0, -_Q_MAX, _Q_MAX, torch.int8)
+        return cast(Tensor, _ops.dequantize_per_tensor.default(_ops.quantize_per_tensor.default(values, *grid), *grid))
 
 
 def _per_channel(values: Tensor, weight: Tensor) -> Tensor:

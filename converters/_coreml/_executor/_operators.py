@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from converters._coreml._executor._activation import ACTIVATION
 from converters._coreml._executor._arguments import Operator
+from converters._coreml._executor._attention import ATTENTION
 from converters._coreml._executor._constants import CONSTANTS
 from converters._coreml._executor._convolution import CONVOLUTION
 from converters._coreml._executor._elementwise import ELEMENTWISE
+from converters._coreml._executor._indices import INDICES
 from converters._coreml._executor._linear import LINEAR
 from converters._coreml._executor._normalization import NORMALIZATION
 from converters._coreml._executor._pooling import POOLING
@@ -20,9 +22,11 @@ __all__ = ["OPERATORS"]
 
 OPERATORS: dict[str, Operator] = {
     **ACTIVATION,
+    **ATTENTION,
     **CONSTANTS,
     **CONVOLUTION,
     **ELEMENTWISE,
+    **INDICES,
     **LINEAR,
     **NORMALIZATION,
     **POOLING,

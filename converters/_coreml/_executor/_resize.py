@@ -32,10 +32,7 @@ def _upsample_bilinear(arguments: Arguments) -> Tensor:
         size = x.shape[axis]
         target = round(size * arguments.number(name, 1.0))
         places = torch.arange(target, dtype=torch.float32)
-        if corners:
-            places = places * ((size - 1) / max(target - 1, 1))
-        else:
-            places = (places + 0.5) * (size / target) - 0.5
+        places = places * ((size - 1) / max(target - 1, 1)) if corners else (places + 0.5) * (size / target) - 0.5
         x = _blend(x, axis, places)
     return x
 
