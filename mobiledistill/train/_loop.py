@@ -105,13 +105,13 @@ def fit(
 
 
 class _Average:
-    """The running mean of a module's parameters; a share of 0 means the parameters themselves."""
+    """The running mean of what a module has learned (weights, and what norms have seen); 0 keeps what it has."""
 
     def __init__(self, module: nn.Module, share: float, state: dict[str, Any] | None) -> None:
         self._module = module
         self._share = share
-        first = {name: parameter.detach().clone() for name, parameter in self._parameters()} if share else {}
-        self.values: dict[str, Tensor] = first if state is None else state["values"]
+        first = {name: value.detach().clone() for name, value in self._learned()} if share else {}
+        self.values: dict[str, Tensor] = first if state is None else {**first, **state["values"]}
         self._steps: int = 0 if state is None else state["steps"]
 
     def state_dict(self) -> dict[str, Any]:
@@ -123,14 +123,14 @@ class _Average:
         self._steps += 1
         share = min(self._share, self._steps / (self._steps + 9))  # the first weights are soon forgotten
         with torch.no_grad():
-            for name, parameter in self._parameters():
+            for name, value in self._learned():
                 if self.values:
-                    self.values[name].lerp_(parameter.detach().to(self.values[name].device), 1 - share)
+                    self.values[name].lerp_(value.detach().to(self.values[name].device), 1 - share)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """The module with its mean weights, for as long as the block lasts."""
-        last = {name: parameter.detach().clone() for name, parameter in self._parameters()} if self.values else {}
+        last = {name: value.detach().clone() for name, value in self._learned()} if self.values else {}
         self.keep()
         try:
             yield
@@ -143,12 +143,14 @@ class _Average:
 
     def _set(self, values: dict[str, Tensor]) -> None:
         with torch.no_grad():
-            for name, parameter in self._parameters():
+            for name, value in self._learned():
                 if name in values:
-                    parameter.copy_(values[name])
+                    value.copy_(values[name])
 
-    def _parameters(self) -> list[tuple[str, nn.Parameter]]:
-        return [(name, parameter) for name, parameter in self._module.named_parameters() if parameter.requires_grad]
+    def _learned(self) -> list[tuple[str, Tensor]]:
+        """What training changes; a norm's statistics belong to the weights that it saw."""
+        weights = [(name, value) for name, value in self._module.named_parameters() if value.requires_grad]
+        return [*weights, *((n, value) for n, value in self._module.named_buffers() if value.is_floating_point())]
 
 
 def _is_due(epoch: int, epochs: int) -> bool:

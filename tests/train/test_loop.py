@@ -36,6 +36,7 @@ def test_it_learns() -> None:
 def test_averaged_weights_are_those_that_were_scored_and_those_that_are_kept() -> None:
     last, averaged = _network(), _network()
     scored: list[Tensor] = []
+    statistics = "stem.1.running_mean"
 
     def validate(module: nn.Module) -> float:
         scored.append(next(module.parameters()).detach().clone())
@@ -47,6 +48,7 @@ def test_averaged_weights_are_those_that_were_scored_and_those_that_are_kept() -
     torch.testing.assert_close(scored[-1], kept, rtol=0, atol=0)
     assert not torch.equal(kept, next(last.parameters()))
     torch.testing.assert_close(kept, next(last.parameters()).detach(), rtol=0, atol=0.05)
+    assert not torch.equal(averaged.state_dict()[statistics], last.state_dict()[statistics])
 
 
 def test_long_trainings_are_scored_about_twenty_times() -> None:
