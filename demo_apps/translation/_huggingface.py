@@ -9,7 +9,7 @@ from typing import Protocol
 
 from demo_apps._pretrained import Checkpoint, Kind, load_checkpoint
 from demo_apps.translation._pairs import Pair
-from demo_apps.translation._task import SentencesTask
+from demo_apps.translation._task import TranslationTask
 from mobiledistill import InputError
 
 __all__ = ["MarianTeacher", "TranslatingTeacher", "relabelled"]
@@ -79,30 +79,21 @@ class MarianTeacher:
         return [answers[text].strip() if text.strip() else "" for text in texts]
 
 
-def relabelled(task: SentencesTask, sources: Sequence[str], teacher: TranslatingTeacher) -> SentencesTask:
-    """The same task, learned from the teacher's translations; validation and test keep those of people.
+def relabelled(task: TranslationTask, teacher: TranslatingTeacher) -> TranslationTask:
+    """The same task, learned from the teacher's translation of each training text; what is held out stays people's.
 
     Args:
-        task: whose vocabularies and held-out sentences stay.
-        sources: English texts to learn from; never those of validation or test.
+        task: whose texts, vocabularies and held-out sentences stay.
         teacher: who translates them.
 
     Example:
-        >>> pairs = split_pairs(load_pairs().pairs).train  # doctest: +SKIP
-        >>> sources = list(dict.fromkeys(pair.source for pair in pairs))  # doctest: +SKIP
-        >>> transfer = relabelled(sentences(), sources, teacher)  # doctest: +SKIP
+        >>> transfer = relabelled(english_german(share=0.1), teacher)  # doctest: +SKIP
 
     Raises:
-        InputError: a source is one of the held-out sentences, or the teacher answers nothing.
+        InputError: the teacher answers nothing.
     """
-    held_out = {sentence.source for part in task.held_out.values() for sentence in part}
-    for source in sources:
-        if source in held_out:
-            raise InputError(
-                f"{source!r} is held out for validation or test: give the sources of split_pairs(...).train only."
-            )
-    translations = teacher.translate(sources)
-    pairs = [Pair(source, target) for source, target in zip(sources, translations, strict=True) if target]
+    texts = list(dict.fromkeys(pair.source for pair in task.train))
+    pairs = [Pair(text, answer) for text, answer in zip(texts, teacher.translate(texts), strict=True) if answer]
     if not pairs:
-        raise InputError(f"The teacher answers none of {len(sources)} texts: give a teacher for English to German.")
-    return task.with_targets(pairs)
+        raise InputError(f"The teacher answers none of {len(texts)} texts: give a teacher for English to German.")
+    return task.with_pairs(pairs)

@@ -14,7 +14,7 @@ import torch
 
 from demo_apps.translation._huggingface import MarianTeacher, relabelled
 from demo_apps.translation._pairs import Corpus, Pair
-from demo_apps.translation._task import SentencesTask
+from demo_apps.translation._task import TranslationTask
 from mobiledistill import InputError
 
 transformers = pytest.importorskip("transformers")
@@ -164,15 +164,11 @@ CORPUS = Corpus(
 
 
 @pytest.fixture(scope="module")
-def task() -> SentencesTask:
-    return SentencesTask(CORPUS, vocabulary_size=60)
+def task() -> TranslationTask:
+    return TranslationTask(CORPUS, vocabulary_size=60)
 
 
-def held_out(task: SentencesTask) -> set[str]:
-    return {sentence.source for part in task.held_out.values() for sentence in part}
-
-
-def learned(task: SentencesTask) -> set[tuple[str, str]]:
+def learned(task: TranslationTask) -> set[tuple[str, str]]:
     """Sources and targets of every training batch, as text again; four epochs are one pass."""
     pairs = set()
     for batch in (batch for epoch in range(4) for batch in task.train_batches(epoch)):
@@ -181,22 +177,16 @@ def learned(task: SentencesTask) -> set[tuple[str, str]]:
     return pairs
 
 
-def test_a_task_learns_what_the_teacher_says(task: SentencesTask) -> None:
-    sources = [pair.source for pair in CORPUS.pairs if pair.source not in held_out(task)][::50]
+def test_a_task_learns_what_the_teacher_says(task: TranslationTask) -> None:
+    people = learned(task)
+    transfer = relabelled(task, Backwards())
+    sources = {source for source, _ in people}
     assert any("?" in source for source in sources)
-    transfer = relabelled(task, sources, Backwards())
-    wanted = {(source, turned(source)) for source in sources if "?" not in source}
-    assert learned(transfer) == wanted
-    assert len(learned(task)) > len(wanted)  # the task that was given is as it was
+    assert learned(transfer) == {(source, turned(source)) for source in sources if "?" not in source}
     assert transfer.held_out == task.held_out
+    assert learned(task) == people  # the task that was given is as it was
 
 
-def test_held_out_sentences_teach_nothing(task: SentencesTask) -> None:
-    source = task.held_out["test"][0].source
-    with pytest.raises(InputError, match="is held out for validation or test"):
-        relabelled(task, ["cat cat", source], Backwards())
-
-
-def test_a_teacher_that_says_nothing(task: SentencesTask) -> None:
+def test_a_teacher_that_says_nothing(task: TranslationTask) -> None:
     with pytest.raises(InputError, match="answers none of 2 texts"):
-        relabelled(task, ["cat?", "dog?"], Backwards())
+        relabelled(task.with_pairs([Pair("cat?", "x"), Pair("dog?", "y"), Pair("dog?", "z")]), Backwards())
