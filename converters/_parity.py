@@ -83,6 +83,7 @@ def verify(
     if not path.exists():
         raise InputError(f"{path} does not exist; give the path of a .tflite, .mlpackage or .onnx.")
     wanted = [programs] if isinstance(programs, Program) else list(programs)
+    samples = _by_signature(inputs, wanted)
     differences: list[str] = []
     quantized = False
     stored = read_integers(path)
@@ -90,7 +91,6 @@ def verify(
         expected = module_integers(program)
         quantized = quantized or bool(expected)
         differences += integer_differences(expected, stored.get(program.name, [])) if expected else []
-    samples = _by_signature(inputs, wanted)
     results = [
         _verify_signature(path, program, samples.get(program.name), precision, differences) for program in wanted
     ]

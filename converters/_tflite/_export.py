@@ -23,6 +23,7 @@ from converters._tflite._same_padding import fuse_same_padding
 from converters._tflite._schema import parse
 from converters._tflite._slim import slim
 from converters._tflite._tables import gather_integers
+from converters._tflite._transposes import list_places_in_place
 
 __all__ = ["export_tflite"]
 
@@ -94,6 +95,7 @@ def _improve(written: bytes, precision: Precision) -> bytes:
     make_io_float(model)
     gather_integers(model)
     average_in_place(model)
+    list_places_in_place(model)
     fuse_same_padding(model)
     if precision == "float16":
         store_float16(model)

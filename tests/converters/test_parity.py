@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -109,6 +110,48 @@ def test_compare_measures_noise_against_signal() -> None:
     noisy = signal + np.array([[0.1], [-0.1]])
     assert compare({"y": signal}, {"y": noisy}).sqnr_db == pytest.approx(20.0)
     assert compare({"y": signal}, {"y": noisy}, {"y": 0.05}).max_steps == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"other": INPUTS}, r"for signatures \['other'\]; the programs are \['main'\]"),
+        ({"main": INPUTS, **INPUTS}, r"\['image'\] stand beside signatures \['main'\]"),
+    ],
+    ids=["an unknown signature", "both forms at once"],
+)
+def test_inputs_go_by_signature(tmp_path: Path, inputs: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        verify(tmp_path, Program(torch.nn.Identity(), {"image": IMAGES[:1]}, ("same",)), inputs)
+
+
+class Normed(torch.nn.Module):
+    """Rounds what a norm returns: on the grid of a layer, and not at all at its end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.layer = torch.nn.LayerNorm(16), torch.nn.Linear(16, 16)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return torch.softmax(self.layer(self.norm(image)), -1)
+
+
+def test_float_outputs_of_integer_layers_are_judged_by_noise(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    prepared = prepare({"main": Normed()})
+    calibrate(prepared, {"main": {"image": IMAGES}}, 99.99)
+    frozen = freeze(prepared)["main"]
+    path = convert(program(frozen), tmp_path / "a.onnx")
+    parity = verify(path, program(frozen), {"main": INPUTS})
+    assert parity.integers_equal
+    assert parity.max_steps is None
+
+    wrong = copy.deepcopy(frozen)
+    with torch.no_grad():
+        wrong.get_submodule("norm").weight[:8] *= 1.3  # type: ignore[operator, index]  # no integer departs
+    path = convert(program(wrong), tmp_path / "b.onnx")
+    with pytest.raises(ParityError, match="dB are due"):
+        verify(path, program(frozen), {"main": INPUTS})
 
 
 def test_missing_outputs_are_refused() -> None:

@@ -151,6 +151,7 @@ def test_a_pyramid_moves_integers(pyramid: nn.Module, tmp_path: Path) -> None:
     assert integer.count("CONV_2D") == 17
     assert integer.count("RESIZE_NEAREST_NEIGHBOR") == 2
     assert "QUANTIZE" not in names[1:]
+    assert names.count("TRANSPOSE") == 1  # the image's own
 
 
 def test_a_wrong_box_layer_is_caught(pyramid: nn.Module, tmp_path: Path) -> None:
