@@ -51,10 +51,9 @@ demo = Demo(
             make_teacher=_teacher,
             teacher_recipe=TEACHER_RECIPE,
             schedule=Schedule(
-                cut_steps=2,
-                cut=Recipe(epochs=2, learning_rate=1e-3, warmup_epochs=0.5),
-                distill=Recipe(epochs=20, learning_rate=1.5e-3, warmup_epochs=1, average=0.995),
-                quantize=Recipe(epochs=4, learning_rate=2e-4, weight_decay=0.0, warmup_epochs=0.5, average=0.98),
+                cut_steps=1,
+                distill=Recipe(epochs=14, learning_rate=1.5e-3, warmup_epochs=1, average=0.995),
+                quantize=Recipe(epochs=3, learning_rate=2e-4, weight_decay=0.0, warmup_epochs=0.5, average=0.98),
                 stretch=1.0,
             ),
             budget=Budget(size_bytes=590_000),
