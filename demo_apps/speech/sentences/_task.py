@@ -31,6 +31,7 @@ Decode = Callable[[Floats], list[str]]
 """Logits of one utterance, ``(frames, tokens)``, to words."""
 
 _CALIBRATION_UTTERANCES = 256
+_ROW_FRAMES = 640  # a little more than the longest utterance of AN4
 _TYPICAL_FRAMES = 270  # the mean of AN4
 
 
@@ -45,8 +46,8 @@ def sentences(data: Path | None = None, seed: int = 0) -> SentencesTask:
     Example:
         >>> task = sentences()  # doctest: +SKIP
         >>> batch = next(task.train_batches(epoch=0))  # doctest: +SKIP
-        >>> batch.inputs["features"].shape  # 16 whole utterances, padded to the longest  # doctest: +SKIP
-        torch.Size([16, 1, 64, 328])
+        >>> batch.inputs["features"].shape  # 8 rows of whole utterances  # doctest: +SKIP
+        torch.Size([8, 1, 64, 840])
 
     Raises:
         InputError: the data folder does not exist or holds no recordings, or a recording is damaged.
@@ -65,7 +66,7 @@ class SentencesTask:
         corpus: the recordings.
         width: of the network between its blocks, and so of its caches.
         seed: of the order of the batches and of what is done to the utterances.
-        batch_size: utterances in a training batch, at most.
+        batch_size: rows of a training batch, each of about six seconds of speech.
         augmentation: what is done to training utterances; None: nothing.
 
     Attributes:
@@ -84,7 +85,7 @@ class SentencesTask:
         *,
         width: int = WIDTH,
         seed: int = 0,
-        batch_size: int = 16,
+        batch_size: int = 8,
         augmentation: Augmentation | None = None,
     ) -> None:
         self.source = corpus.source
@@ -111,16 +112,18 @@ class SentencesTask:
         self._calibration = self._first_chunks()
 
     def train_batches(self, epoch: int) -> Iterator[Batch]:
-        """One epoch: every training utterance once, whole, in batches of similar length.
+        """One epoch: every training utterance once, whole, several of them one after another in each row.
 
-        ``seed`` and ``epoch`` fix their order and what is done to them.
+        Rows are about equally long, so a batch holds as much silence as another: with short utterances side by side
+        batch norm would see mostly silence, and single words would then be missed in use. ``seed`` and ``epoch`` fix
+        the order of the utterances and what is done to them.
         """
         random = torch.Generator().manual_seed(int(np.random.SeedSequence((self.seed, epoch)).generate_state(1)[0]))
-        lengths = torch.tensor([maps.shape[1] for maps in self._train_maps])
-        order = (lengths * (0.85 + 0.3 * torch.rand(len(lengths), generator=random))).argsort()
-        groups = order.tensor_split(ceil(len(order) / self.batch_size))
-        for place in torch.randperm(len(groups), generator=random).tolist():
-            yield self._batch(groups[place].tolist(), random)
+        rows = self._rows(torch.randperm(len(self._train_maps), generator=random).tolist())
+        rows.sort(key=lambda row: sum(self._train_maps[place].shape[1] for place in row))
+        batches = [rows[start : start + self.batch_size] for start in range(0, len(rows), self.batch_size)]
+        for place in torch.randperm(len(batches), generator=random).tolist():
+            yield self._batch(batches[place], random)
 
     def loss(self, outputs: Mapping[str, Tensor], batch: Batch) -> Tensor:
         """Connectionist temporal classification (Graves et al. 2006), a token's share of it."""
@@ -217,25 +220,49 @@ class SentencesTask:
         first = chunked([self._features["train"][place][:, :CHUNK_FRAMES] for place in chosen])[0]
         return {"features": first, **self.listener.silence(len(chosen))}
 
-    def _batch(self, places: list[int], random: torch.Generator) -> Batch:
-        maps = [self._changed(self._train_maps[place], random) for place in places]
+    def _rows(self, order: list[int]) -> list[list[int]]:
+        """Utterances one after another until a row is full."""
+        rows: list[list[int]] = [[]]
+        length = 0
+        for place in order:
+            frames = self._train_maps[place].shape[1]
+            if rows[-1] and length + frames > _ROW_FRAMES:
+                rows.append([])
+                length = 0
+            rows[-1].append(place)
+            length += frames
+        return rows
+
+    def _batch(self, rows: list[list[int]], random: torch.Generator) -> Batch:
+        maps = [self._row(row, random) for row in rows]
         frames = max(answer_frames(part.shape[1]) for part in maps)
         features = torch.zeros(len(maps), 1, MELS, frames * SUBSAMPLING)
         mask = torch.zeros(len(maps), frames)
-        for row, part in enumerate(maps):
-            features[row, 0, :, : part.shape[1]] = part
-            mask[row, : answer_frames(part.shape[1])] = 1
+        for number, part in enumerate(maps):
+            features[number, 0, :, : part.shape[1]] = part
+            mask[number, : answer_frames(part.shape[1])] = 1
         caches = {  # laid out as CPUs convolve fastest
             name: torch.from_numpy(value).contiguous(memory_format=torch.channels_last)
             for name, value in self.listener.silence(len(maps)).items()
         }
-        spoken = [torch.tensor(self.tokens.encode(self._words["train"][place])) for place in places]
+        spoken = [
+            torch.tensor([token for place in row for token in self.tokens.encode(self._words["train"][place])])
+            for row in rows
+        ]
         targets = {
             "tokens": nn.utils.rnn.pad_sequence(spoken, batch_first=True),
             "lengths": torch.tensor([len(part) for part in spoken]),
             "frames": mask,
         }
         return Batch({"features": features, **caches}, targets)
+
+    def _row(self, places: list[int], random: torch.Generator) -> Tensor:
+        """Utterances with silence between them, shape ``(64, frames)``."""
+        parts: list[Tensor] = []
+        for place in places:
+            pause = int(torch.randint(0, DELAY_FRAMES + 1, (1,), generator=random)) if parts else 0
+            parts += [torch.zeros(MELS, pause), self._changed(self._train_maps[place], random)]
+        return torch.cat(parts, dim=1)
 
     def _changed(self, maps: Tensor, random: torch.Generator) -> Tensor:
         mean, deviation = (torch.tensor(part)[:, None] for part in (self.listener.mean, self.listener.deviation))

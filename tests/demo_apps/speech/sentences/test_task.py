@@ -79,12 +79,20 @@ def test_batches_depend_on_seed_and_epoch_and_nothing_else(corpus: Corpus, task:
 
 def test_an_epoch_is_every_utterance_once_with_room_for_its_tokens(corpus: Corpus, task: SentencesTask) -> None:
     batches = list(task.train_batches(0))
-    assert sum(len(batch.targets["lengths"]) for batch in batches) == len(corpus.train)
+    heard = sum(int(batch.targets["lengths"].sum()) for batch in batches)
+    assert heard == sum(len(task.tokens.encode(utterance.words)) for utterance in corpus.train)
     for batch in batches:
         frames = batch.targets["frames"]
         assert batch.inputs["features"].shape[3] == 8 * frames.shape[1]
         assert bool((frames.sum(1) >= batch.targets["lengths"]).all())
         assert all(not value.any() for name, value in batch.inputs.items() if name.startswith("past"))
+
+
+def test_rows_are_filled_so_that_batch_norm_sees_speech(task: SentencesTask) -> None:
+    """Single words padded to a batch of their own once cost all single words of the validation."""
+    for batch in task.train_batches(0):
+        silence = (batch.inputs["features"] == 0).all(dim=2).float().mean()
+        assert 0.1 < float(silence) < 0.55
 
 
 def test_the_front_end_knows_nothing_of_validation_and_test(corpus: Corpus, task: SentencesTask) -> None:
