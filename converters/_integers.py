@@ -18,15 +18,7 @@ from torch import fx
 
 from converters._program import Program, export_program
 
-__all__ = [
-    "Grid",
-    "IntegerLayer",
-    "integer_differences",
-    "is_quantized",
-    "module_integers",
-    "output_steps",
-    "rounds_float_arithmetic",
-]
+__all__ = ["Grid", "Inspection", "IntegerLayer", "inspect_module", "integer_differences", "module_integers"]
 
 _SCALE_TOLERANCE = 2.0**-10  # formats may store scales in float16
 _BIAS_TOLERANCE = 0.5 + 1e-3  # in steps of the accumulator, whose own rounding is half a step
@@ -83,14 +75,46 @@ class IntegerLayer:
     output: Grid | None
 
 
-def module_integers(program: Program) -> list[IntegerLayer]:
-    """The integers that a module holds, in execution order; empty for a float module."""
-    import torch.ao.quantization.fx._decomposed  # noqa: F401  (registers the operators that are looked for)
+@dataclass(frozen=True, eq=False)
+class Inspection:
+    """What one look at a module tells.
+
+    Attributes:
+        layers: its integers, in execution order; empty for a float module.
+        output_steps: the step of the grid that each output lies on, by name; None for a float output.
+        quantized: whether anything in it is rounded onto a grid.
+        rounds_float_arithmetic: whether it rounds what float operators return (norms, softmax ...), beside sums of
+            integers. Those operators differ in their last bits from runtime to runtime, and then some of their values
+            round otherwise.
+    """
+
+    layers: list[IntegerLayer]
+    output_steps: dict[str, float | None]
+    quantized: bool
+    rounds_float_arithmetic: bool
+
+
+def inspect_module(program: Program) -> Inspection:
+    """Traces a module and reads off where its integers are."""
+    import torch.ao.quantization.fx._decomposed
 
     exported = export_program(program)
     constants = _constants(exported)
-    found = (_module_layer(node, constants) for node in exported.graph.nodes)
-    return [layer for layer in found if layer is not None]
+    nodes = list(exported.graph.nodes)
+    found = (_module_layer(node, constants) for node in nodes)
+    grids = [_grid(node) for node in nodes[-1].args[0][-len(program.outputs) :]]
+    quantizers = [node for node in nodes if node.target is torch.ops.quantized_decomposed.quantize_per_tensor.default]
+    return Inspection(
+        layers=[layer for layer in found if layer is not None],
+        output_steps={name: grid.scale if grid else None for name, grid in zip(program.outputs, grids, strict=True)},
+        quantized=any("quantized_decomposed" in str(node.target) for node in nodes),
+        rounds_float_arithmetic=any(not _is_integer_arithmetic(node.all_input_nodes[0]) for node in quantizers),
+    )
+
+
+def module_integers(program: Program) -> list[IntegerLayer]:
+    """The integers that a module holds, in execution order; empty for a float module."""
+    return inspect_module(program).layers
 
 
 def _module_layer(node: fx.Node, constants: dict[str, tuple[str, torch.Tensor]]) -> IntegerLayer | None:
@@ -132,33 +156,6 @@ def _varies(value: Any, constants: dict[str, tuple[str, torch.Tensor]]) -> bool:
     if value.op == "placeholder":
         return value.name not in constants
     return any(_varies(part, constants) for part in value.all_input_nodes)
-
-
-def output_steps(program: Program) -> dict[str, float | None]:
-    """The step of the grid that each output lies on, by output name; None for a float output."""
-    import torch.ao.quantization.fx._decomposed  # noqa: F401  (registers the operators that are looked for)
-
-    exported = export_program(program)
-    (returned,) = (node for node in exported.graph.nodes if node.op == "output")
-    grids = [_grid(node) for node in returned.args[0][-len(program.outputs) :]]
-    return {name: grid.scale if grid else None for name, grid in zip(program.outputs, grids, strict=True)}
-
-
-def is_quantized(program: Program) -> bool:
-    """Whether anything in a module is rounded onto a grid."""
-    return any("quantized_decomposed" in str(node.target) for node in export_program(program).graph.nodes)
-
-
-def rounds_float_arithmetic(program: Program) -> bool:
-    """Whether a module rounds what float operators return (norms, softmax ...), beside sums of integers.
-
-    Those operators differ in their last bits from runtime to runtime, and then some of their values round otherwise.
-    """
-    nodes = export_program(program).graph.nodes
-    quantizers = [
-        node for node in nodes if "quantize_per_tensor" in str(node.target) and "dequant" not in str(node.target)
-    ]
-    return any(not _is_integer_arithmetic(node.all_input_nodes[0]) for node in quantizers)
 
 
 def _is_integer_arithmetic(node: fx.Node) -> bool:

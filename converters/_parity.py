@@ -12,13 +12,7 @@ from numpy.typing import NDArray
 
 from converters._convert import format_of, load, read_integers
 from converters._errors import InputError, ParityError
-from converters._integers import (
-    integer_differences,
-    is_quantized,
-    module_integers,
-    output_steps,
-    rounds_float_arithmetic,
-)
+from converters._integers import Inspection, inspect_module, integer_differences
 from converters._program import Precision, Program
 
 __all__ = ["Parity", "compare", "verify"]
@@ -85,14 +79,14 @@ def verify(
     wanted = [programs] if isinstance(programs, Program) else list(programs)
     samples = _by_signature(inputs, wanted)
     differences: list[str] = []
-    quantized = False
     stored = read_integers(path)
-    for program in wanted:
-        expected = module_integers(program)
-        quantized = quantized or bool(expected)
-        differences += integer_differences(expected, stored.get(program.name, [])) if expected else []
+    seen = {program.name: inspect_module(program) for program in wanted}
+    for name, inspection in seen.items():
+        if inspection.layers:
+            differences += integer_differences(inspection.layers, stored.get(name, []))
     results = [
-        _verify_signature(path, program, samples.get(program.name), precision, differences) for program in wanted
+        _verify_signature(path, program, seen[program.name], samples.get(program.name), precision, differences)
+        for program in wanted
     ]
     if differences:
         raise ParityError(f"{path.name} does not hold its module's integers. First departing layer: {differences[0]}.")
@@ -101,7 +95,7 @@ def verify(
         sqnr_db=min(result.sqnr_db for result in results),
         max_steps=max(steps) if steps else None,
         agreement=min(result.agreement for result in results),
-        integers_equal=True if quantized else None,
+        integers_equal=True if any(inspection.layers for inspection in seen.values()) else None,
         n=sum(result.n for result in results),
     )
 
@@ -150,35 +144,40 @@ def _by_signature(inputs: Mapping[str, Arrays] | Arrays | None, programs: Sequen
 
 
 def _verify_signature(
-    path: Path, program: Program, inputs: Arrays | None, precision: Precision, differences: Sequence[str]
+    path: Path,
+    program: Program,
+    inspection: Inspection,
+    inputs: Arrays | None,
+    precision: Precision,
+    differences: Sequence[str],
 ) -> Parity:
     inputs = inputs or {name: value.numpy() for name, value in program.inputs.items()}
     reference = _run_module(program, inputs)
     answers = load(path).run(inputs, program.name)
-    steps = output_steps(program)
-    result = compare(reference, answers, steps)
+    result = compare(reference, answers, inspection.output_steps)
     where = f" First departing layer: {differences[0]}." if differences else ""
-    if not is_quantized(program):
+    if not inspection.quantized:
         floor = _FLOAT16_DB if precision == "float16" else _FLOAT32_DB
         if result.sqnr_db < floor:
             raise ParityError(
                 f"{path.name} departs from its module: {result.sqnr_db:.1f} dB where {floor:g} dB are due.{where}"
             )
         return result
-    _judge_quantized(path, program, inputs, reference, answers, steps, result, where)
+    _judge_quantized(path, program, inspection, inputs, reference, answers, result, where)
     return result
 
 
 def _judge_quantized(
     path: Path,
     program: Program,
+    inspection: Inspection,
     inputs: Arrays,
     reference: Arrays,
     answers: Arrays,
-    steps: Mapping[str, float | None],
     result: Parity,
     where: str,
 ) -> None:
+    steps = inspection.output_steps
     floats = _run_module(program, inputs, rounded=False)
     rounding_db = min(_sqnr_db(_float(floats[name]), _float(reference[name])) for name in reference)
     floor = max(_INTEGER_DB, min(rounding_db, _FLOAT16_DB))
@@ -199,20 +198,17 @@ def _judge_quantized(
     _judge_decisions(path, reference, answers, steps, where)
     if format_of(path) == "onnx":
         exact = load(path, optimized=False).run(inputs, program.name)
-        _judge_exactness(path, program, reference, exact, steps, where)
+        _judge_exactness(path, inspection, reference, exact, where)
 
 
-def _judge_exactness(
-    path: Path, program: Program, reference: Arrays, exact: Arrays, steps: Mapping[str, float | None], where: str
-) -> None:
+def _judge_exactness(path: Path, inspection: Inspection, reference: Arrays, exact: Arrays, where: str) -> None:
     """What onnxruntime answers operator by operator, judged as far as float arithmetic lets it be exact.
 
     Integers equal the module's. Behind a norm or a softmax that is rounded some values fall on the other side of a
     step, since no two runtimes sum floats in one order: there, and on float outputs, the noise counts.
     """
-    loose = rounds_float_arithmetic(program)
-    for name, step in steps.items():
-        if step is None or loose:
+    for name, step in inspection.output_steps.items():
+        if step is None or inspection.rounds_float_arithmetic:
             exact_db = _sqnr_db(_float(reference[name]), _float(exact[name]))
             if exact_db < _EXACT_FLOAT_DB:
                 raise ParityError(

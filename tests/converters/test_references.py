@@ -22,7 +22,7 @@ from converters import (
     suffix_of,
     verify,
 )
-from converters._integers import output_steps
+from converters._integers import inspect_module
 from mobiledistill.quantize import calibrate, freeze, prepare
 from tests.converters._references import Pyramid, Stream, empty_caches, settle_norms
 
@@ -124,7 +124,7 @@ def test_heads_that_scales_share_are_stored_once_and_boxes_stay_float(pyramid: n
     layers = [layer.name for layer in module_integers(pyramid_program(pyramid))]
 
     assert layers.count("tower.0") == layers.count("boxes") == 3
-    assert output_steps(pyramid_program(pyramid)) == {"boxes": None, "scores": None}
+    assert inspect_module(pyramid_program(pyramid)).output_steps == {"boxes": None, "scores": None}
 
 
 @pytest.mark.parametrize("format", FORMATS)

@@ -92,6 +92,7 @@ def test_signatures_share_their_grids(frozen: nn.ModuleDict) -> None:
     assert grids["whole"] == grids["encode"] | grids["step"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_transformer_reaches_every_format(
     frozen: nn.ModuleDict, held_out: Sentences, format: Format, tmp_path: Path

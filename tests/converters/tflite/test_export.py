@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from converters import ConversionError, Program
-from converters._integers import integer_differences, module_integers, output_steps
+from converters._integers import inspect_module, integer_differences, module_integers
 from converters._tflite import TFLiteModel, export_tflite, operators, read_integers
 from converters._tflite._export import _write_whole
 from converters._tflite._schema import read_model, schema
@@ -22,7 +22,7 @@ from tests.converters.tflite.conftest import Exported
 def test_a_quantized_file_answers_as_its_module(quantized: Exported, delegate: bool) -> None:
     expected, answers = module_and_file(quantized.program, quantized.path, delegate=delegate)
 
-    step = output_steps(quantized.program)["logits"]
+    step = inspect_module(quantized.program).output_steps["logits"]
     assert step
     assert np.ptp(expected) > 100 * step  # else being one step off would say nothing
     assert share_within_a_step(expected, answers, step) >= 0.99
@@ -106,7 +106,7 @@ def test_two_signatures_share_their_weights(awkward: tuple[list[Program], Path])
     }
     assert {signature.outputs for signature in signatures.values()} == {("scores",)}
     for program in programs:
-        step = output_steps(program)["scores"]
+        step = inspect_module(program).output_steps["scores"]
         assert step
         assert share_within_a_step(*module_and_file(program, path), step) >= 0.99
     model = read_model(path)
