@@ -33,12 +33,13 @@ CACHE_SHAPE = (LONGEST_TARGET, HEADS * HEAD_SIZE)
 _GREEDY_BATCH = 256
 
 
-def greedy(predict: Predict, sources: Sequence[Tokens]) -> list[Tokens]:
+def greedy(predict: Predict, sources: Sequence[Tokens], *, trimmed: bool = False) -> list[Tokens]:
     """Translates many texts, taking the likeliest token each time.
 
     Args:
         predict: a module or a file.
         sources: token numbers; what is longer than :data:`LONGEST_SOURCE` loses its end.
+        trimmed: pads to the longest of each batch only, which modules take and files do not.
 
     Returns:
         The translations' tokens, without a beginning or an end.
@@ -47,7 +48,7 @@ def greedy(predict: Predict, sources: Sequence[Tokens]) -> list[Tokens]:
     order = sorted(range(len(sources)), key=lambda index: len(sources[index]))
     for start in range(0, len(order), _GREEDY_BATCH):
         asked = np.array(order[start : start + _GREEDY_BATCH])
-        decoder = _Decoder(predict, padded([sources[index] for index in asked], LONGEST_SOURCE))
+        decoder = _Decoder(predict, _together([sources[index] for index in asked], trimmed))
         tokens = np.full(len(asked), BEGIN)
         for _ in range(LONGEST_TARGET):
             tokens = decoder.step(tokens).argmax(1)
@@ -63,7 +64,7 @@ def greedy(predict: Predict, sources: Sequence[Tokens]) -> list[Tokens]:
 
 
 def beam_search(
-    predict: Predict, sources: Sequence[Tokens], *, beams: int = 4, length_power: float = 0.8
+    predict: Predict, sources: Sequence[Tokens], *, beams: int = 4, length_power: float = 0.8, trimmed: bool = False
 ) -> list[Tokens]:
     """Translates many texts, keeping the ``beams`` likeliest beginnings of each.
 
@@ -75,16 +76,16 @@ def beam_search(
     size = max(1, _GREEDY_BATCH // beams)
     for start in range(0, len(order), size):
         part = order[start : start + size]
-        found = _beam_batch(predict, [sources[index] for index in part], beams, length_power)
+        found = _beam_batch(predict, _together([sources[index] for index in part], trimmed), beams, length_power)
         for index, tokens in zip(part, found, strict=True):
             answers[index] = tokens
     return answers
 
 
-def _beam_batch(predict: Predict, sources: list[Tokens], beams: int, length_power: float) -> list[Tokens]:
+def _beam_batch(predict: Predict, sources: NDArray[np.int32], beams: int, length_power: float) -> list[Tokens]:
     texts = [_Beams(beams, length_power) for _ in sources]
     open_ = list(range(len(sources)))
-    decoder = _Decoder(predict, padded(sources, LONGEST_SOURCE))
+    decoder = _Decoder(predict, sources)
     for length in range(1, LONGEST_TARGET + 1):
         rows = [texts[index] for index in open_]
         scores = _log_softmax(decoder.step(np.array([token for text in rows for token in text.last_tokens])))
@@ -176,6 +177,11 @@ class _Decoder:
         """Goes on with some of the texts; one may be named several times."""
         self._fixed = {name: value[rows] for name, value in self._fixed.items()}
         self._caches = {name: value[rows] for name, value in self._caches.items()}
+
+
+def _together(texts: Sequence[Tokens], trimmed: bool) -> NDArray[np.int32]:
+    longest = min(LONGEST_SOURCE, max(1, *map(len, texts))) if trimmed else LONGEST_SOURCE
+    return padded(texts, longest)
 
 
 def padded(texts: Sequence[Tokens], length: int) -> NDArray[np.int32]:

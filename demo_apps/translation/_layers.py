@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from mobiledistill.quantize import KeepFloat
 
-__all__ = ["Attention", "Embed", "FeedForward", "SelfAttention", "earlier"]
+__all__ = ["Attention", "Embed", "FeedForward", "SelfAttention", "earlier", "earlier_of", "places_of"]
 
 _BLOCKED = -1e4  # far below any score, and still a number in float16
 
@@ -21,6 +21,18 @@ _BLOCKED = -1e4  # far below any score, and still a number in float16
 def earlier(length: int) -> Tensor:
     """What each place of a text may read while it is written, itself and those before: ``(1, length, length)``."""
     return torch.ones(1, length, length, dtype=torch.bool).tril()
+
+
+@fx.wrap  # how long a text is, is not known while a model is traced
+def places_of(tokens: Tensor, places: Tensor) -> Tensor:
+    """The first of the ``places (1, longest)``, as many as the ``tokens (n, places)`` take."""
+    return places[:, : tokens.shape[1]]
+
+
+@fx.wrap
+def earlier_of(tokens: Tensor, visible: Tensor) -> Tensor:
+    """The first rows and columns of what :func:`earlier` made, as many as the ``tokens (n, places)`` take."""
+    return visible[:, : tokens.shape[1], : tokens.shape[1]]
 
 
 class Attend(KeepFloat):

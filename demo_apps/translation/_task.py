@@ -21,7 +21,7 @@ from demo_apps.translation._translator import LONGEST_SOURCE, LONGEST_TARGET, Tr
 from demo_apps.translation._vocabulary import BEGIN, END, PAD, Vocabulary
 from mobiledistill import Batch, Head, InputError, Metric, Output, Predict, Score, Signature, Split, TensorSpec
 
-__all__ = ["VOCABULARY_SIZE", "SentencesTask", "sentences"]
+__all__ = ["VOCABULARY_SIZE", "TranslationTask", "english_german"]
 
 VOCABULARY_SIZE = 2000
 """Pieces of words in each language."""
@@ -34,7 +34,7 @@ _VALIDATION_TEXTS = 300
 _STEPS_PER_TEXT = 12.0
 
 
-def sentences(data: Path | None = None, *, seed: int = 0, share: float = 1.0) -> SentencesTask:
+def english_german(data: Path | None = None, *, seed: int = 0, share: float = 1.0) -> TranslationTask:
     """Everyday sentences from English to German, on the best data that can be found.
 
     Args:
@@ -50,10 +50,10 @@ def sentences(data: Path | None = None, *, seed: int = 0, share: float = 1.0) ->
     if share < 1 and not corpus.synthetic:
         pairs = tuple(pair for pair in corpus.pairs if _share_of(pair.source) < share)
         corpus = Corpus(pairs, f"{corpus.source}, {share:.0%} of it", synthetic=False)
-    return SentencesTask(corpus, seed=seed)
+    return TranslationTask(corpus, seed=seed)
 
 
-class SentencesTask:
+class TranslationTask:
     """English sentences into German: what ``mobiledistill.Task`` asks for.
 
     Three signatures. ``encode`` reads a text; ``step`` writes one token, with the keys and values of what it has
@@ -68,9 +68,11 @@ class SentencesTask:
         source: where the pairs come from, for people.
         source_vocabulary: of English.
         target_vocabulary: of German.
+        train: the pairs that are learned from.
+        held_out: the sentences of ``validation`` and ``test``.
     """
 
-    name = "sentences"
+    name = "en-de"
     metric = Metric("BLEU", "")
 
     def __init__(self, corpus: Corpus, *, seed: int = 0, vocabulary_size: int = VOCABULARY_SIZE) -> None:
@@ -82,12 +84,14 @@ class SentencesTask:
         self.source_vocabulary = Vocabulary.learn((pair.source for pair in splits.train), vocabulary_size)
         self.target_vocabulary = Vocabulary.learn((pair.target for pair in splits.train), vocabulary_size)
         self.signatures: Mapping[str, Signature] = _signatures(len(self.target_vocabulary))
-        self._train = self._tokens_of(splits.train)
+        self.train = splits.train
+        self._tokens = self._tokens_of(splits.train)
 
-    def with_targets(self, pairs: Sequence[Pair]) -> SentencesTask:
+    def with_pairs(self, pairs: Sequence[Pair]) -> TranslationTask:
         """The same task, learned from other pairs: a teacher's translations, say."""
         task = copy.copy(self)
-        task._train = self._tokens_of(pairs)
+        task.train = tuple(pairs)
+        task._tokens = self._tokens_of(pairs)
         return task
 
     def train_batches(self, epoch: int) -> Iterator[Batch]:
@@ -96,12 +100,12 @@ class SentencesTask:
         Pairs of like length share a batch, so little of it is padding; a batch has about as many tokens as any other.
         """
         number, part = divmod(epoch, _EPOCHS_IN_A_PASS)
-        order = np.random.default_rng((self.seed, number)).permutation(len(self._train))
+        order = np.random.default_rng((self.seed, number)).permutation(len(self._tokens))
         chosen = np.array_split(order, _EPOCHS_IN_A_PASS)[part].tolist()
-        chosen.sort(key=lambda index: (len(self._train[index][1]), len(self._train[index][0])))
-        groups = list(_groups(chosen, [len(self._train[index][1]) + 1 for index in chosen]))
+        chosen.sort(key=lambda index: (len(self._tokens[index][1]), len(self._tokens[index][0])))
+        groups = list(_groups(chosen, [len(self._tokens[index][1]) + 1 for index in chosen]))
         for group in np.random.default_rng((self.seed, epoch, 1)).permutation(len(groups)):
-            yield _batch([self._train[index] for index in groups[group]])
+            yield _batch([self._tokens[index] for index in groups[group]])
 
     def loss(self, outputs: Mapping[str, Tensor], batch: Batch) -> Tensor:
         """Cross-entropy with the next tokens, a tenth of it with any token (label smoothing, Szegedy et al. 2016)."""
@@ -136,7 +140,7 @@ class SentencesTask:
 
     def calibration_inputs(self, signature: str = "whole") -> dict[str, NDArray[np.generic]]:
         """128 training pairs; for ``step`` a place in each, with noise for what was read and written before it."""
-        pairs = [self._train[i] for i in np.linspace(0, len(self._train) - 1, _CALIBRATION_TEXTS).astype(int)]
+        pairs = [self._tokens[i] for i in np.linspace(0, len(self._tokens) - 1, _CALIBRATION_TEXTS).astype(int)]
         source = padded([source for source, _ in pairs], LONGEST_SOURCE)
         target = padded([[BEGIN, *target] for _, target in pairs], LONGEST_TARGET)
         if signature == "encode":
@@ -192,13 +196,37 @@ class _Encode(nn.Module):
         return self.translator.encode(source)
 
 
-class _Step(_Encode):
-    def forward(self, token: Tensor, position: Tensor, source: Tensor, *states: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
-        return self.translator.step(token, position, source, *states)
+class _Step(nn.Module):
+    """Names every state, since a graph of the module can be traced only where their number is known."""
+
+    def __init__(self, translator: Translator) -> None:
+        super().__init__()
+        self.translator = translator
+
+    def forward(
+        self,
+        token: Tensor,
+        position: Tensor,
+        source: Tensor,
+        memory_keys_0: Tensor,
+        memory_values_0: Tensor,
+        memory_keys_1: Tensor,
+        memory_values_1: Tensor,
+        keys_0: Tensor,
+        values_0: Tensor,
+        keys_1: Tensor,
+        values_1: Tensor,
+    ) -> tuple[Tensor, ...]:
+        memory = (memory_keys_0, memory_values_0, memory_keys_1, memory_values_1)
+        return self.translator.step(token, position, source, memory, (keys_0, values_0, keys_1, values_1))
 
 
-class _Whole(_Encode):
-    def forward(self, source: Tensor, target: Tensor) -> Tensor:  # type: ignore[override]
+class _Whole(nn.Module):
+    def __init__(self, translator: Translator) -> None:
+        super().__init__()
+        self.translator = translator
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
         logits: Tensor = self.translator(source, target)
         return logits
 

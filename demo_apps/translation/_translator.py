@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from demo_apps.translation._layers import Attention, Embed, FeedForward, SelfAttention, earlier
+from demo_apps.translation._layers import Attention, Embed, FeedForward, SelfAttention, earlier, earlier_of, places_of
 from demo_apps.translation._vocabulary import PAD
 
 __all__ = [
@@ -74,26 +74,28 @@ class Translator(nn.Module):
 
     def encode(self, source: Tensor) -> tuple[Tensor, ...]:
         """Token numbers ``(n, places)``, 0 where a text has ended, to keys and values of each decoder layer."""
-        text = self.source(source, self.places[:, : source.shape[1]])
+        text = self.source(source, places_of(source, self.places))
         visible = (source != PAD)[:, None]
         for layer in self.encoder:
             text = layer(text, visible)
         text = self.encoded(text)
         return tuple(part for layer in self._decoder_layers() for part in layer.read.keys_and_values(text))
 
-    def step(self, token: Tensor, position: Tensor, source: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
+    def step(
+        self, token: Tensor, position: Tensor, source: Tensor, memory: tuple[Tensor, ...], caches: tuple[Tensor, ...]
+    ) -> tuple[Tensor, ...]:
         """The next token's logits ``(n, tokens)`` and the new caches.
 
         Args:
             token: the last token, ``(n, 1)``.
             position: where it stands, from 0, ``(n, 1)``.
             source: as ``encode`` got it.
-            states: the output of ``encode``, then key and value cache of each layer.
+            memory: what ``encode`` returned.
+            caches: keys and values of each layer, as the last step returned them; zeros at first.
         """
         visible = (source != PAD)[:, None]
         place = self.target(token, position)
         places = self.places[:, :LONGEST_TARGET]
-        memory, caches = states[: 2 * DECODER_LAYERS], states[2 * DECODER_LAYERS :]
         new: list[Tensor] = []
         for number, layer in enumerate(self._decoder_layers()):
             pair = slice(2 * number, 2 * number + 2)
@@ -105,9 +107,8 @@ class Translator(nn.Module):
         """Logits of what follows each token of ``target``, ``(n, places, tokens)``."""
         memory = self.encode(source)
         visible = (source != PAD)[:, None]
-        length = target.shape[1]
-        text = self.target(target, self.places[:, :length])
-        before = self.visible_earlier[:, :length, :length]
+        text = self.target(target, places_of(target, self.places))
+        before = earlier_of(target, self.visible_earlier)
         for number, layer in enumerate(self._decoder_layers()):
             text = layer(text, before, memory[2 * number : 2 * number + 2], visible)
         logits: Tensor = self.logits(self.decoded(text))
