@@ -68,8 +68,8 @@ def beam_search(
 ) -> list[Tokens]:
     """Translates many texts, keeping the ``beams`` likeliest beginnings of each.
 
-    An ended translation counts by its log-probability over its length to the power ``length_power`` (Wu et al. 2016);
-    a text is done when as many have ended as there are beams, or no beginning can become better.
+    A translation counts by its log-probability over its length to the power ``length_power`` (Wu et al. 2016). A text
+    is done when as many have ended as there are beams, and the best of them counts more than any beginning does so far.
     """
     answers: list[Tokens] = [[] for _ in sources]
     order = sorted(range(len(sources)), key=lambda index: len(sources[index]))
@@ -124,12 +124,14 @@ class _Beams:
     def extend(self, scores: Floats, *, is_last: bool) -> list[int]:
         """Continues with the next token's log-probabilities; returns each new beginning's parent, none when done."""
         total = scores + np.array([[score] for score, _ in self.beginnings], np.float32)
-        best = np.argsort(-total, axis=None, kind="stable")[: 2 * self._beams]
+        best = np.argpartition(total, -2 * self._beams, axis=None)[-2 * self._beams :]
         beginnings: list[tuple[float, Tokens]] = []
         parents: list[int] = []
-        for flat in best:
+        for rank, flat in enumerate(best[np.argsort(-total.flat[best])]):
             parent, token = divmod(int(flat), total.shape[1])
             tokens, score = self.beginnings[parent][1], float(total.flat[flat])
+            if rank >= self._beams and (token == END or is_last):
+                continue  # only what is among the best ends
             if token == END or is_last:
                 written = tokens[1:] if token == END else [*tokens[1:], token]
                 self._ended.append((score / self._weight(len(tokens)), written))
@@ -145,8 +147,8 @@ class _Beams:
     def _is_done(self) -> bool:
         if len(self._ended) < self._beams:
             return False
-        hope = self.beginnings[0][0] / self._weight(LONGEST_TARGET)
-        return sorted(score for score, _ in self._ended)[-self._beams] >= hope or len(self._ended) >= 2 * self._beams
+        score, tokens = self.beginnings[0]
+        return max(self._ended)[0] >= score / self._weight(len(tokens))
 
 
 class _Decoder:

@@ -25,7 +25,7 @@ LONGEST_SOURCE = 32
 """Tokens of a text to be translated."""
 
 LONGEST_TARGET = 40
-"""Tokens of a translation, its beginning or its end included."""
+"""Tokens of a translation, its beginning or its end included; no fewer than of a text."""
 
 DECODER_LAYERS = 2
 """The same in every translator, as are the heads below: caches then have one shape, whoever fills them."""
@@ -69,7 +69,7 @@ class Translator(nn.Module):
         self.decoded = nn.LayerNorm(width)
         self.logits = nn.Linear(width, target_tokens)
         nn.init.normal_(self.logits.weight, std=width**-0.5)
-        self.register_buffer("places", torch.arange(max(LONGEST_SOURCE, LONGEST_TARGET))[None], persistent=False)
+        self.register_buffer("places", torch.arange(LONGEST_TARGET)[None], persistent=False)
         self.register_buffer("visible_earlier", earlier(LONGEST_TARGET), persistent=False)
 
     def encode(self, source: Tensor) -> tuple[Tensor, ...]:
@@ -95,11 +95,10 @@ class Translator(nn.Module):
         """
         visible = (source != PAD)[:, None]
         place = self.target(token, position)
-        places = self.places[:, :LONGEST_TARGET]
         new: list[Tensor] = []
         for number, layer in enumerate(self._decoder_layers()):
             pair = slice(2 * number, 2 * number + 2)
-            place, *written = layer.step(place, memory[pair], visible, caches[pair], places, position)
+            place, *written = layer.step(place, memory[pair], visible, caches[pair], self.places, position)
             new.extend(written)
         return (self.logits(self.decoded(place)).flatten(0, 1), *new)
 
