@@ -32,7 +32,7 @@ _KEEPING_CALLS = (
     *(torch.reshape, torch.split, torch.squeeze, torch.swapaxes, torch.tile, torch.transpose, torch.unbind),
     *(torch.unflatten, torch.unsqueeze, F.dropout, F.max_pool2d, F.pixel_shuffle),
 )
-_ZERO_PADS = (nn.ZeroPad1d, nn.ZeroPad2d, nn.ReflectionPad1d, nn.ReflectionPad2d)
+_PADS = (nn.ZeroPad1d, nn.ZeroPad2d, nn.ReflectionPad1d, nn.ReflectionPad2d)
 _NEAREST = ("nearest", "nearest-exact")
 
 
@@ -82,7 +82,7 @@ def _role_of_module(module: nn.Module | None) -> Role:
             return "activation"
         case _ if isinstance(module, _AVERAGES):
             return "average"
-        case _ if isinstance(module, _KEEPERS + _ZERO_PADS):
+        case _ if isinstance(module, _KEEPERS + _PADS):
             return "keep"
         case nn.Upsample() if module.mode in _NEAREST:
             return "keep"
