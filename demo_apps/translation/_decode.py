@@ -16,7 +16,7 @@ from demo_apps.translation._translator import DECODER_LAYERS, HEAD_SIZE, HEADS, 
 from demo_apps.translation._vocabulary import BEGIN, END, PAD
 from mobiledistill import Predict
 
-__all__ = ["CACHES", "CACHE_SHAPE", "MEMORY", "MEMORY_SHAPE", "beam_search", "greedy", "padded"]
+__all__ = ["CACHES", "CACHE_SHAPE", "MEMORY", "MEMORY_SHAPE", "Decoder", "beam_search", "greedy", "padded"]
 
 Floats = NDArray[np.float32]
 Tokens = list[int]
@@ -48,7 +48,7 @@ def greedy(predict: Predict, sources: Sequence[Tokens], *, trimmed: bool = False
     order = sorted(range(len(sources)), key=lambda index: len(sources[index]))
     for start in range(0, len(order), _GREEDY_BATCH):
         asked = np.array(order[start : start + _GREEDY_BATCH])
-        decoder = _Decoder(predict, _together([sources[index] for index in asked], trimmed))
+        decoder = Decoder(predict, _together([sources[index] for index in asked], trimmed))
         tokens = np.full(len(asked), BEGIN)
         for _ in range(LONGEST_TARGET):
             tokens = decoder.step(tokens).argmax(1)
@@ -85,7 +85,7 @@ def beam_search(
 def _beam_batch(predict: Predict, sources: NDArray[np.int32], beams: int, length_power: float) -> list[Tokens]:
     texts = [_Beams(beams, length_power) for _ in sources]
     open_ = list(range(len(sources)))
-    decoder = _Decoder(predict, sources)
+    decoder = Decoder(predict, sources)
     for length in range(1, LONGEST_TARGET + 1):
         rows = [texts[index] for index in open_]
         scores = _log_softmax(decoder.step(np.array([token for text in rows for token in text.last_tokens])))
@@ -151,15 +151,24 @@ class _Beams:
         return max(self._ended)[0] >= score / self._weight(len(tokens))
 
 
-class _Decoder:
-    """The states of texts that are being translated."""
+class Decoder:
+    """The states of texts that are being translated.
+
+    Args:
+        predict: a module or a file.
+        source: token numbers, ``(n, places)``.
+
+    Attributes:
+        memory: what ``encode`` returned.
+        caches: of what was written so far.
+    """
 
     def __init__(self, predict: Predict, source: NDArray[np.int32]) -> None:
         self._predict = predict
-        memory = predict({"source": source}, "encode")
-        self._fixed: dict[str, NDArray[Any]] = {"source": source, **{name: memory[name] for name in MEMORY}}
+        self._source = source
+        self.memory: dict[str, NDArray[Any]] = dict(predict({"source": source}, "encode"))
         empty = np.zeros((len(source), *CACHE_SHAPE), np.float32)
-        self._caches: dict[str, NDArray[Any]] = dict.fromkeys(CACHES, empty)
+        self.caches: dict[str, NDArray[Any]] = dict.fromkeys(CACHES, empty)
         self._position = 0
 
     def step(self, tokens: NDArray[np.int64]) -> Floats:
@@ -167,18 +176,20 @@ class _Decoder:
         inputs = {
             "token": tokens.astype(np.int32)[:, None],
             "position": np.full((len(tokens), 1), self._position, np.int32),
-            **self._fixed,
-            **self._caches,
+            "source": self._source,
+            **self.memory,
+            **self.caches,
         }
         outputs = self._predict(inputs, "step")
-        self._caches = {name: outputs[f"next_{name}"] for name in CACHES}
+        self.caches = {name: outputs[f"next_{name}"] for name in CACHES}
         self._position += 1
         return np.asarray(outputs["logits"], np.float32)
 
     def keep(self, rows: NDArray[np.int64]) -> None:
         """Goes on with some of the texts; one may be named several times."""
-        self._fixed = {name: value[rows] for name, value in self._fixed.items()}
-        self._caches = {name: value[rows] for name, value in self._caches.items()}
+        self._source = self._source[rows]
+        self.memory = {name: value[rows] for name, value in self.memory.items()}
+        self.caches = {name: value[rows] for name, value in self.caches.items()}
 
 
 def _together(texts: Sequence[Tokens], trimmed: bool) -> NDArray[np.int32]:

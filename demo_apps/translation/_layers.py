@@ -68,9 +68,10 @@ class AttendWithCache(KeepFloat):
         self, query: Tensor, key: Tensor, value: Tensor, keys: Tensor, values: Tensor, places: Tensor, position: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The first three have one place, the caches as many as ``places``; ``position`` is ``(n, 1)``."""
-        here = (places == position)[:, :, None]
-        keys = torch.where(here, key, keys)
-        values = torch.where(here, value, values)
+        # Not torch.where: LiteRT's converter would put the whole cache on the new key's grid.
+        here = (places == position)[:, :, None].to(key.dtype)
+        keys = keys * (1 - here) + key * here
+        values = values * (1 - here) + value * here
         return self.attend(query, keys, values, (places <= position)[:, None]), keys, values
 
 

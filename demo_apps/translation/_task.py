@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from demo_apps.translation._bleu import Counts, bleu, bleu_counts, bleu_interval
-from demo_apps.translation._decode import CACHE_SHAPE, CACHES, MEMORY, MEMORY_SHAPE, greedy, padded
+from demo_apps.translation._decode import CACHE_SHAPE, CACHES, MEMORY, MEMORY_SHAPE, Decoder, greedy, padded
 from demo_apps.translation._pairs import Corpus, Pair, Sentence, load_pairs, split_pairs
 from demo_apps.translation._translator import LONGEST_SOURCE, LONGEST_TARGET, Translator
 from demo_apps.translation._vocabulary import BEGIN, END, PAD, Vocabulary
@@ -86,6 +86,7 @@ class TranslationTask:
         self.signatures: Mapping[str, Signature] = _signatures(len(self.target_vocabulary))
         self.train = splits.train
         self._tokens = self._tokens_of(splits.train)
+        self._states: dict[str, NDArray[np.float32]] | None = None
 
     def with_pairs(self, pairs: Sequence[Pair]) -> TranslationTask:
         """The same task, learned from other pairs: a teacher's translations, say."""
@@ -138,8 +139,25 @@ class TranslationTask:
         answers = greedy(predict, self.source_vocabulary.encode_all(texts))
         return [self.target_vocabulary.decode(tokens) for tokens in answers]
 
+    def with_states(self, predict: Predict) -> TranslationTask:
+        """The same task, whose calibration inputs of ``step`` hold what a model read and wrote, in place of noise."""
+        decoder = Decoder(predict, self.calibration_inputs("encode")["source"].astype(np.int32))
+        target = self.calibration_inputs("whole")["target"]
+        position = self.calibration_inputs("step")["position"][:, 0]
+        states = {name: value.copy() for name, value in (decoder.memory | decoder.caches).items()}
+        for now in range(int(position.max()) + 1):
+            for name in CACHES:
+                states[name][position == now] = decoder.caches[name][position == now]
+            decoder.step(target[:, now].astype(np.int64))
+        task = copy.copy(self)
+        task._states = states
+        return task
+
     def calibration_inputs(self, signature: str = "whole") -> dict[str, NDArray[np.generic]]:
-        """128 training pairs; for ``step`` a place in each, with noise for what was read and written before it."""
+        """128 training pairs; for ``step`` a place in each and noise for what was read and written before it.
+
+        Noise, unless :meth:`with_states` asked a model.
+        """
         pairs = [self._tokens[i] for i in np.linspace(0, len(self._tokens) - 1, _CALIBRATION_TEXTS).astype(int)]
         source = padded([source for source, _ in pairs], LONGEST_SOURCE)
         target = padded([[BEGIN, *target] for _, target in pairs], LONGEST_TARGET)
@@ -149,18 +167,9 @@ class TranslationTask:
             return {"source": source, "target": target}
         random = np.random.default_rng(0)
         position = np.array([random.integers(0, len(tokens) + 1) for _, tokens in pairs], np.int32)[:, None]
-        inputs: dict[str, NDArray[np.generic]] = {
-            "token": np.take_along_axis(target, position, 1),
-            "position": position,
-            "source": source,
-        }
-        for name in MEMORY:
-            inputs[name] = random.standard_normal((len(pairs), *MEMORY_SHAPE)).astype(np.float32)
-        written = np.arange(LONGEST_TARGET) < position
-        for name in CACHES:
-            noise = random.standard_normal((len(pairs), *CACHE_SHAPE)).astype(np.float32)
-            inputs[name] = noise * written[:, :, None].astype(np.float32)
-        return inputs
+        token = np.take_along_axis(target, position, 1)
+        states = self._states or _noise(position, random)
+        return {"token": token, "position": position, "source": source, **states}
 
     def exported(self, model: nn.Module, signature: str) -> nn.Module:
         """The part of a translator that answers a signature."""
@@ -253,6 +262,13 @@ def _signatures(tokens: int) -> dict[str, Signature]:
             exported=False,
         ),
     }
+
+
+def _noise(position: NDArray[np.int32], random: np.random.Generator) -> dict[str, NDArray[np.float32]]:
+    written = (np.arange(LONGEST_TARGET) < position)[:, :, None].astype(np.float32)
+    shapes = {**dict.fromkeys(MEMORY, MEMORY_SHAPE), **dict.fromkeys(CACHES, CACHE_SHAPE)}
+    noise = {name: random.standard_normal((len(position), *shape)).astype(np.float32) for name, shape in shapes.items()}
+    return {name: value * written if name in CACHES else value for name, value in noise.items()}
 
 
 def _groups(indices: Sequence[int], lengths: Sequence[int]) -> Iterable[list[int]]:

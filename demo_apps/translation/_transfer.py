@@ -40,7 +40,8 @@ def transfer(task: Task, teacher: nn.Module, workdir: Path) -> TranslationTask:
     chosen = texts[:: round(1 / _SHARE)]
     known = translations(task, teacher, chosen, workdir)
     kept = [pair for pair in task.train if pair.source not in known]
-    return task.with_pairs([*kept, *(Pair(source, target) for source, target in known.items() if target)])
+    pairs = [*kept, *(Pair(source, target) for source, target in known.items() if target)]
+    return task.with_pairs(pairs).with_states(predictor(task, teacher))
 
 
 def translations(task: TranslationTask, teacher: nn.Module, texts: Sequence[str], workdir: Path) -> dict[str, str]:
