@@ -122,7 +122,7 @@ class Detection(Case):
 class Translation(Case):
     """Sentences in another language by BLEU against all their references."""
 
-    name, demo, task, unit = "translation", "translation", "tatoeba", "bleu"
+    name, demo, task, unit = "translation", "translation", "en-de", "bleu"
 
     def answers(self, task: Any, predict: md.Predict) -> Any:
         return task.translate(predict, [sentence.source for sentence in task.sentences_of("test")])
