@@ -88,7 +88,7 @@ class LanguageModel(nn.Module):
             keys, values = caches[2 * number : 2 * number + 2]
             place, keys, values = layer.step(place, keys, values, self.places, position)
             new += [keys, values]
-        return (self.logits(self.norm(place)).flatten(0, 1), *new)
+        return (self.logits(self.norm(place).flatten(0, 1)), *new)
 
 
 class Layer(nn.Module):

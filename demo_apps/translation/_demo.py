@@ -46,10 +46,9 @@ demo = Demo(
             make_teacher=_teacher,
             teacher_recipe=TEACHER_RECIPE,
             schedule=Schedule(
-                cut_steps=2,
-                cut=Recipe(epochs=1, learning_rate=7e-4, warmup_epochs=0.2),
-                distill=Recipe(epochs=5, learning_rate=8e-4, warmup_epochs=0.3, average=0.997),
-                quantize=Recipe(epochs=2, learning_rate=2e-4, weight_decay=0.0, warmup_epochs=0.2, average=0.995),
+                cut_steps=1,
+                distill=Recipe(epochs=4, learning_rate=1e-3, warmup_epochs=0.3, average=0.997),
+                quantize=Recipe(epochs=1, learning_rate=2e-4, weight_decay=0.0, warmup_epochs=0.1),
                 stretch=1.0,
                 rounds=4,
             ),

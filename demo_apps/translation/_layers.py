@@ -49,7 +49,7 @@ class Attend(KeepFloat):
     def forward(self, queries: Tensor, keys: Tensor, values: Tensor, visible: Tensor) -> Tensor:
         """Mixes values, all ``(n, places, channels)``; ``visible`` broadcasts to ``(n, queries, keys)``."""
         scores = self._heads(queries) @ self._heads(keys).transpose(-2, -1) / math.sqrt(self.head_size)
-        shares = torch.where(visible[:, None], scores, _BLOCKED).softmax(-1)
+        shares = scores.masked_fill(~visible[:, None], _BLOCKED).softmax(-1)
         return (shares @ self._heads(values)).transpose(1, 2).flatten(2)
 
     def _heads(self, channels: Tensor) -> Tensor:

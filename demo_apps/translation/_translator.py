@@ -100,7 +100,7 @@ class Translator(nn.Module):
             pair = slice(2 * number, 2 * number + 2)
             place, *written = layer.step(place, memory[pair], visible, caches[pair], self.places, position)
             new.extend(written)
-        return (self.logits(self.decoded(place)).flatten(0, 1), *new)
+        return (self.logits(self.decoded(place).flatten(0, 1)), *new)
 
     def forward(self, source: Tensor, target: Tensor) -> Tensor:
         """Logits of what follows each token of ``target``, ``(n, places, tokens)``."""
