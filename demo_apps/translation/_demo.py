@@ -15,11 +15,9 @@ __all__ = ["TEACHER_RECIPE", "demo"]
 TEACHER_RECIPE = Recipe(epochs=7, learning_rate=1.5e-3, warmup_epochs=1, average=0.997)
 """How the teacher is trained; four epochs are one pass over the pairs."""
 
-_QUICK_SHARE = 0.03
-
 
 def _task(request: DemoRequest) -> TranslationTask:
-    return english_german(request.data, seed=request.seed, share=_QUICK_SHARE if request.quick else 1.0)
+    return english_german(request.data, seed=request.seed, quick=request.quick)
 
 
 def _teacher(task: Task, seed: int) -> Translator:
@@ -27,7 +25,7 @@ def _teacher(task: Task, seed: int) -> Translator:
 
 
 def _quick_teacher(task: Task, seed: int) -> Translator:
-    return _translator(task, seed, width=64, depth=1)
+    return _translator(task, seed, width=48, depth=1)
 
 
 def _translator(task: Task, seed: int, width: int, depth: int) -> Translator:
@@ -56,10 +54,10 @@ demo = Demo(
             distill=distill.SoftTargets(temperature=1.0, hard=0.3, soft=0.7),
             make_transfer=transfer,
             quick_teacher=_quick_teacher,
-            quick_teacher_recipe=Recipe(epochs=4, learning_rate=3e-3, warmup_epochs=0.5, average=0.9),
+            quick_teacher_recipe=Recipe(epochs=5, learning_rate=6e-3, warmup_epochs=0.5),
             quick_schedule=Schedule(
                 cut_steps=1,
-                distill=Recipe(epochs=1, learning_rate=1e-3, warmup_epochs=0.2),
+                distill=Recipe(epochs=1, learning_rate=3e-3, warmup_epochs=0.1),
                 quantize=Recipe(epochs=1, learning_rate=2e-4, weight_decay=0.0, warmup_epochs=0.2),
                 quick=Recipe(epochs=1),
                 rounds=1,

@@ -13,19 +13,22 @@ from pathlib import Path
 from demo_apps.translation._phrases import made_up_pairs
 from mobiledistill import InputError
 
-__all__ = ["ARCHIVE_URL", "Corpus", "Pair", "Sentence", "Splits", "load_pairs", "read_pairs", "split_pairs"]
+__all__ = ["ARCHIVE_URL", "HELD_OUT", "Corpus", "Pair", "Sentence", "Splits", "load_pairs", "read_pairs", "split_pairs"]
 
 ARCHIVE_URL = (
     "https://raw.githubusercontent.com/rioyshky/translation/de48b7027f7318d77010a6e08ed928c10748c23d/deu-eng.zip"
 )
 """The manythings.org selection of Tatoeba of 2018-05-13 (CC BY 2.0), which the demo was measured with."""
 
+HELD_OUT = 2000
+"""Distinct English sentences of validation and of test each."""
+
 MADE_UP_SOURCE = "made-up sentences (no Tatoeba pairs found)"
 
 _DIGEST = "sha256:b7688f84f99fa33c17397c14d8bd9cef1fdeb2ee0bf50074767023aee8926e28"
 _FOLDER = "tatoeba_deu_eng"
 _ARCHIVE, _TEXT = "deu-eng.zip", "deu.txt"
-_HELD_OUT = 2000  # distinct English sentences, for validation and for test each
+
 _MOST_BYTES = 100_000_000
 _CONNECT_AND_READ_SECONDS = (5, 30)
 _SPACES = str.maketrans({"\u00a0": " ", "\u202f": " ", "\u2009": " ", "\u00ad": None, "\u200b": None})
@@ -120,7 +123,7 @@ def read_pairs(file: Path) -> tuple[Pair, ...]:
     return tuple(pairs)
 
 
-def split_pairs(pairs: Sequence[Pair], *, held_out: int = _HELD_OUT) -> Splits:
+def split_pairs(pairs: Sequence[Pair], *, held_out: int = HELD_OUT) -> Splits:
     """Splits by the English side and never by chance: its hash decides, so that the same pairs split the same.
 
     Pairs whose English differs from a held-out sentence in case or punctuation only are in no split.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from torch.nn import functional
 
 from demo_apps.translation._bleu import Counts, bleu, bleu_counts, bleu_interval
 from demo_apps.translation._decode import CACHE_SHAPE, CACHES, MEMORY, MEMORY_SHAPE, Decoder, greedy, padded
-from demo_apps.translation._pairs import Corpus, Pair, Sentence, load_pairs, split_pairs
+from demo_apps.translation._pairs import HELD_OUT, Corpus, Pair, Sentence, load_pairs, split_pairs
 from demo_apps.translation._translator import LONGEST_SOURCE, LONGEST_TARGET, Translator
 from demo_apps.translation._vocabulary import BEGIN, END, PAD, Vocabulary
 from mobiledistill import Batch, Head, InputError, Metric, Output, Predict, Score, Signature, Split, TensorSpec
@@ -27,30 +26,32 @@ VOCABULARY_SIZE = 2000
 """Pieces of words in each language."""
 
 _LABEL_SMOOTHING = 0.1
-_TOKENS_IN_A_BATCH = 900
 _EPOCHS_IN_A_PASS = 4  # a pass over all pairs takes minutes, and people want to see progress
 _CALIBRATION_TEXTS = 128
 _VALIDATION_TEXTS = 300
 _STEPS_PER_TEXT = 12.0
+_QUICK_WORDS = 3
 
 
-def english_german(data: Path | None = None, *, seed: int = 0, share: float = 1.0) -> TranslationTask:
+def english_german(data: Path | None = None, *, seed: int = 0, quick: bool = False) -> TranslationTask:
     """Everyday sentences from English to German, on the best data that can be found.
 
     Args:
         data: a folder with the Tatoeba pairs; None: ``MOBILEDISTILL_DATA``, the user's cache, the network, and where
             none of them has any, made-up sentences. ``task.source`` says which it was.
         seed: of the order of the batches.
-        share: of the English sentences, chosen by hash; below 1 only to see that everything runs.
+        quick: the shortest sentences only, and a small vocabulary: to see that everything runs.
 
     Raises:
         InputError: the data folder does not exist or holds no pairs, or a file is damaged.
     """
     corpus = load_pairs(data)
-    if share < 1 and not corpus.synthetic:
-        pairs = tuple(pair for pair in corpus.pairs if _share_of(pair.source) < share)
-        corpus = Corpus(pairs, f"{corpus.source}, {share:.0%} of it", synthetic=False)
-    return TranslationTask(corpus, seed=seed)
+    if not quick:
+        return TranslationTask(corpus, seed=seed)
+    if not corpus.synthetic:
+        pairs = tuple(pair for pair in corpus.pairs if len(pair.source.split()) <= _QUICK_WORDS)
+        corpus = Corpus(pairs, f"{corpus.source}, {len(pairs):,} short ones", synthetic=False)
+    return TranslationTask(corpus, seed=seed, vocabulary_size=500, held_out=150, batch_tokens=300)
 
 
 class TranslationTask:
@@ -63,6 +64,8 @@ class TranslationTask:
         corpus: sentence pairs.
         seed: of the order of the batches.
         vocabulary_size: pieces of words in each language, at most.
+        held_out: English sentences of ``validation`` and of ``test``, at most.
+        batch_tokens: German tokens of a training batch, at most.
 
     Attributes:
         source: where the pairs come from, for people.
@@ -75,11 +78,20 @@ class TranslationTask:
     name = "en-de"
     metric = Metric("BLEU", "")
 
-    def __init__(self, corpus: Corpus, *, seed: int = 0, vocabulary_size: int = VOCABULARY_SIZE) -> None:
-        splits = split_pairs(corpus.pairs)
+    def __init__(
+        self,
+        corpus: Corpus,
+        *,
+        seed: int = 0,
+        vocabulary_size: int = VOCABULARY_SIZE,
+        held_out: int = HELD_OUT,
+        batch_tokens: int = 900,
+    ) -> None:
+        splits = split_pairs(corpus.pairs, held_out=held_out)
         self.source = corpus.source
         self.synthetic = corpus.synthetic
         self.seed = seed
+        self.batch_tokens = batch_tokens
         self.held_out: Mapping[str, tuple[Sentence, ...]] = {"validation": splits.validation, "test": splits.test}
         self.source_vocabulary = Vocabulary.learn((pair.source for pair in splits.train), vocabulary_size)
         self.target_vocabulary = Vocabulary.learn((pair.target for pair in splits.train), vocabulary_size)
@@ -104,7 +116,7 @@ class TranslationTask:
         order = np.random.default_rng((self.seed, number)).permutation(len(self._tokens))
         chosen = np.array_split(order, _EPOCHS_IN_A_PASS)[part].tolist()
         chosen.sort(key=lambda index: (len(self._tokens[index][1]), len(self._tokens[index][0])))
-        groups = list(_groups(chosen, [len(self._tokens[index][1]) + 1 for index in chosen]))
+        groups = list(_groups(chosen, [len(self._tokens[index][1]) + 1 for index in chosen], self.batch_tokens))
         for group in np.random.default_rng((self.seed, epoch, 1)).permutation(len(groups)):
             yield _batch([self._tokens[index] for index in groups[group]])
 
@@ -271,13 +283,13 @@ def _noise(position: NDArray[np.int32], random: np.random.Generator) -> dict[str
     return {name: value * written if name in CACHES else value for name, value in noise.items()}
 
 
-def _groups(indices: Sequence[int], lengths: Sequence[int]) -> Iterable[list[int]]:
-    """Consecutive indices, as many at a time as give a full batch."""
+def _groups(indices: Sequence[int], lengths: Sequence[int], most: int) -> Iterable[list[int]]:
+    """Consecutive indices, as many at a time as fit into ``most`` tokens."""
     group: list[int] = []
     longest = 0
     for index, length in zip(indices, lengths, strict=True):
         longest = max(longest, length)
-        if group and (len(group) + 1) * longest > _TOKENS_IN_A_BATCH:
+        if group and (len(group) + 1) * longest > most:
             yield group
             group, longest = [], length
         group.append(index)
@@ -295,7 +307,3 @@ def _batch(pairs: Sequence[tuple[list[int], list[int]]]) -> Batch:
         targets={"next": following, "written": (following != PAD).float()},
         signature="whole",
     )
-
-
-def _share_of(text: str) -> float:
-    return int.from_bytes(hashlib.sha256(f"share {text}".encode()).digest()[:4], "big") / 2**32
