@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -84,7 +85,7 @@ class LanguageModel(nn.Module):
         """Logits of what follows one token ``(n, 1)``, and the new caches."""
         place = self.embed(token, position)
         new: list[Tensor] = []
-        for number, layer in enumerate(self.layers):
+        for number, layer in enumerate(cast(Iterable[Layer], self.layers)):
             keys, values = caches[2 * number : 2 * number + 2]
             place, keys, values = layer.step(place, keys, values, self.places, position)
             new += [keys, values]
@@ -240,7 +241,9 @@ def _surprise(predict: md.Predict, texts: Sequence[list[int]]) -> NDArray[np.flo
     """Each text's negative log-probability; the texts are sorted by length, so the shorter ones drop out in front."""
     read = padded([[BEGIN, *text] for text in texts], LONGEST)
     following = padded([[*text, END] for text in texts], LONGEST)
-    caches = dict.fromkeys(CACHES, np.zeros((len(texts), LONGEST, HEADS * HEAD_SIZE), np.float32))
+    caches: dict[str, NDArray[Any]] = dict.fromkeys(
+        CACHES, np.zeros((len(texts), LONGEST, HEADS * HEAD_SIZE), np.float32)
+    )
     total = np.zeros(len(texts))
     gone = 0
     for position in range(len(texts[-1]) + 1):
