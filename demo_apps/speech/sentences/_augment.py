@@ -30,14 +30,14 @@ class Augmentation:
     """
 
     tempo: float = 0.15
-    throat: float = 0.12
+    throat: float = 0.15
     level: float = 1.5
     colour: float = 0.8
     noise: float = 2.5
     band_masks: int = 2
-    masked_bands: int = 12
-    frame_masks: float = 1.0
-    masked_frames: int = 16
+    masked_bands: int = 16
+    frame_masks: float = 1.2
+    masked_frames: int = 20
 
     def __call__(self, maps: Tensor, floor: float, blank: Tensor, random: torch.Generator) -> Tensor:
         """Returns a changed copy.

@@ -17,23 +17,21 @@ from mobiledistill import Budget, DemoRequest, DemoTask, InputError, Recipe, Sch
 
 __all__ = ["SENTENCES", "TEACHER_RECIPE"]
 
-TEACHER_RECIPE = Recipe(epochs=50, learning_rate=2e-3, weight_decay=5e-2, warmup_epochs=4, average=0.995)
-"""How the teacher is trained, on batches of 16 utterances: about 20 minutes on one free core."""
+TEACHER_RECIPE = Recipe(epochs=70, learning_rate=2e-3, weight_decay=5e-2, warmup_epochs=4, average=0.995)
+"""How the teacher is trained, on batches of eight rows: 22 seconds of one core an epoch."""
 
 _QUICK_WIDTH = 48
-_QUICK_UTTERANCES = (96, 16, 16)
+_DIGITS = frozenset(("ZERO", "OH", "ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX", "SEVEN", "EIGHT", "NINE"))
 
 
 def _task(request: DemoRequest) -> SentencesTask:
     corpus = load_corpus(request.data)
     if not request.quick:
         return SentencesTask(corpus, seed=request.seed, augmentation=Augmentation())
-    train, validation, test = (
-        part[:: max(1, len(part) // count)][:count]
-        for part, count in zip((corpus.train, corpus.validation, corpus.test), _QUICK_UTTERANCES, strict=True)
-    )
+    parts = (corpus.train, corpus.validation, corpus.test)
+    train, validation, test = (tuple(u for u in part if _DIGITS.issuperset(u.words)) for part in parts)
     slice_of_it = replace(corpus, train=train, validation=validation, test=test)
-    return SentencesTask(slice_of_it, width=_QUICK_WIDTH, seed=request.seed, augmentation=None)
+    return SentencesTask(slice_of_it, width=_QUICK_WIDTH, seed=request.seed, batch_size=4)
 
 
 def _teacher(task: Task, seed: int) -> SentencesNet:
@@ -65,7 +63,7 @@ SENTENCES = DemoTask(
     ),
     budget=Budget(size_bytes=1_000_000),
     make_transfer=_transfer,
-    quick_teacher_recipe=Recipe(epochs=8, learning_rate=4e-3, warmup_epochs=1),
+    quick_teacher_recipe=Recipe(epochs=12, learning_rate=4e-3, warmup_epochs=1),
     quick_schedule=Schedule(
         cut_steps=1,
         cut=Recipe(epochs=0),

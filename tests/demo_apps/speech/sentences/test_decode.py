@@ -38,7 +38,7 @@ def test_a_wide_beam_finds_what_counting_all_paths_finds(seed: int) -> None:
         if words is not None:
             sums[words] = sums.get(words, 0.0) + float(np.exp(sum(logs[i, token] for i, token in enumerate(path))))
 
-    beam = DictionaryBeam(TOKENS, DICTIONARY, word_bonus=0.0, width=500, tokens_per_frame=9)
+    beam = DictionaryBeam(TOKENS, DICTIONARY, width=500, tokens_per_frame=9)
 
     assert tuple(beam(logits)) == max(sums, key=sums.__getitem__)
 

@@ -178,9 +178,7 @@ def test_assets_are_what_was_learned_with(task: SentencesTask) -> None:
     assert assets["dictionary.txt"].decode().split() == list(task.dictionary)
 
 
-def test_the_quick_demo_is_at_most_a_slice_with_a_smaller_teacher(
-    corpus: Corpus, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_quick_demo_is_digits_with_a_smaller_teacher(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     from demo_apps.speech.sentences import _demo
 
     monkeypatch.setattr(_demo, "load_corpus", lambda data: corpus)
