@@ -149,6 +149,24 @@ def test_calibration_inputs_fit_the_signatures(task: TranslationTask) -> None:
     assert step["token"].min() > PAD, "a step follows a token or the beginning"
 
 
+def test_a_models_own_states_replace_the_noise(task: TranslationTask) -> None:
+    net = net_for(task)
+    predict = predictor(task, net)
+    step = task.with_states(predict).calibration_inputs("step")
+    memory = predict({"source": step["source"]}, "encode")
+    np.testing.assert_array_equal(step["memory_values_1"], memory["memory_values_1"])
+
+    unwritten = np.arange(LONGEST_TARGET) >= step["position"]
+    assert not step["keys_0"][unwritten].any()
+    assert step["keys_0"][~unwritten].any(-1).all()
+
+    target = task.calibration_inputs("whole")["target"]
+    whole = predict({"source": step["source"], "target": target}, "whole")["logits"]
+    asked = np.take_along_axis(whole, step["position"].astype(np.int64)[:, :, None], 1)[:, 0]
+    np.testing.assert_allclose(predict(step, "step")["logits"], asked, atol=1e-4)
+    assert not np.array_equal(task.calibration_inputs("step")["keys_0"], step["keys_0"]), "the task itself is as it was"
+
+
 def test_another_module_is_refused(task: TranslationTask) -> None:
     with pytest.raises(md.InputError, match="needs a Translator"):
         task.exported(torch.nn.Linear(1, 1), "encode")
@@ -218,3 +236,36 @@ def test_a_text_that_cannot_be_translated_is_refused_in_one_line(
 def test_a_file_without_its_vocabulary_is_refused(task: TranslationTask, tmp_path: Path) -> None:
     with pytest.raises(md.InputError, match="cannot be read"):
         try_out.answer(predictor(task, net_for(task)), tmp_path, "I see the dog.")
+
+
+@pytest.mark.slow
+def test_an_8_bit_file_translates_as_its_module_does(
+    task: TranslationTask, learned: Translator, tmp_path: Path
+) -> None:
+    task = task.with_states(predictor(task, learned))
+    inputs = {
+        name: {key: torch.from_numpy(value) for key, value in task.calibration_inputs(name).items()}
+        for name in task.signatures
+    }
+    prepared = md.quantize.prepare({name: task.exported(learned, name) for name in task.signatures})
+    md.quantize.calibrate(prepared, inputs, 99.99)
+    frozen = md.quantize.freeze(prepared)
+    programs = [
+        md.Program(
+            frozen[name], {key: value[:1] for key, value in inputs[name].items()}, tuple(signature.outputs), name
+        )
+        for name, signature in task.signatures.items()
+        if signature.exported
+    ]
+    file = md.load(md.convert(programs, tmp_path / "student.onnx"))
+
+    def from_module(arrays: Mapping[str, NDArray[Any]], signature: str = "main") -> dict[str, NDArray[Any]]:
+        with torch.no_grad():
+            answers = frozen[signature](*(torch.from_numpy(value) for value in arrays.values()))
+        names = task.signatures[signature].outputs
+        return {name: value.numpy() for name, value in zip(names, answers, strict=True)}
+
+    texts = [sentence.source for sentence in task.held_out["test"][:40]]
+    answers = task.translate(lambda arrays, signature="main": file.run(arrays, signature), texts)
+    assert answers == task.translate(from_module, texts)
+    assert sum(answer in s.references for answer, s in zip(answers, task.held_out["test"], strict=False)) > 15
