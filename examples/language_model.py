@@ -273,7 +273,8 @@ def main(arguments: Sequence[str] | None = None) -> md.CompressionResult:
     parser.add_argument("--quick", action="store_true", help="a slice of the data, to see that everything runs")
     given = parser.parse_args(arguments)
 
-    task = NextPieces(given.data, most=3000, vocabulary_size=500) if given.quick else NextPieces(given.data, most=60_000)
+    most, pieces = (3000, 500) if given.quick else (60_000, 2000)
+    task = NextPieces(given.data, most=most, vocabulary_size=pieces)
     torch.manual_seed(0)
     model = LanguageModel(len(task.vocabulary), 64) if given.quick else LanguageModel(len(task.vocabulary))
     recipe = md.Recipe(epochs=2 if given.quick else 6, learning_rate=2e-3, average=0.99)

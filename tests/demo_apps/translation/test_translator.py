@@ -6,10 +6,11 @@ import copy
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from demo_apps.translation._layers import SelfAttention, earlier
 from demo_apps.translation._translator import HEAD_SIZE, LONGEST_TARGET, Translator, translator
+from mobiledistill.prune import channel_groups, cut
 
 SOURCE = torch.tensor([[5, 9, 7, 0, 0], [8, 6, 4, 11, 12]], dtype=torch.int32)
 TARGET = torch.tensor([[2, 14, 5, 9], [2, 7, 8, 4]], dtype=torch.int32)
@@ -78,3 +79,27 @@ def test_every_member_of_the_family_has_the_same_caches(width: int, depth: int) 
     net = translator(width, depth, source_tokens=20, target_tokens=17).eval()
     assert [tuple(part.shape) for part in net.encode(SOURCE)] == [(2, 5, 128)] * 4
     assert net(SOURCE, TARGET).shape == (2, 4, 17)
+
+
+def test_heads_units_and_channels_can_be_cut(net: Translator) -> None:
+    def run(model: nn.Module) -> tuple[Tensor, ...]:
+        assert isinstance(model, Translator)
+        memory = model.encode(SOURCE)
+        caches = tuple(torch.zeros(2, LONGEST_TARGET, part.shape[-1]) for part in memory)
+        at = torch.zeros(2, 1, dtype=torch.int32)
+        return (*memory, *model.step(TARGET[:, :1], at, SOURCE, memory, caches), model(SOURCE, TARGET))
+
+    torch.manual_seed(0)
+    wide = translator(2 * HEAD_SIZE, 1, source_tokens=20, target_tokens=17).eval()
+    groups = {group.name: group for group in channel_groups(wide, run)}
+    assert groups["encoder.0.attention.query"].block == HEAD_SIZE
+    assert {"encoder.0.feed_forward.widen", "decoder.1.feed_forward.widen"} <= groups.keys()
+    assert {"source.token", "target.token"} <= groups.keys()
+
+    kept = {name: group.whole_blocks(group.channels / 2) for name, group in groups.items()}
+    scores = {name: torch.ones(group.channels) / group.channels for name, group in groups.items()}
+    smaller = cut(wide, run, kept, scores)
+    assert isinstance(smaller, Translator)
+    assert smaller.source.token.weight.shape == (20, HEAD_SIZE)
+    assert [part.shape for part in run(smaller)] == [part.shape for part in run(wide)]
+    torch.testing.assert_close(stepped(smaller, SOURCE, TARGET), smaller(SOURCE, TARGET), atol=1e-5, rtol=1e-4)
