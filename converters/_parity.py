@@ -25,7 +25,7 @@ _MARGIN_STEPS = 4.0
 _FLIPPED_SHARE = 0.01
 _EXACT_FLOAT_DB = 45.0
 _BELOW_ROUNDING_DB = 10.0  # a tenth of the noise that rounding itself makes: what ties that fall the other way may cost
-_TIED_SHARE = 0.1  # averages often fall exactly between two integers, and the order of a float sum decides
+_TIED_SHARE = 0.1  # values often fall exactly between two integers, and the order of a float sum decides
 
 Arrays = Mapping[str, NDArray[np.generic]]
 
@@ -207,7 +207,8 @@ def _judge_exactness(
 ) -> None:
     """What onnxruntime answers operator by operator, judged as far as float arithmetic lets it be exact.
 
-    Integers equal the module's. Behind a norm or a softmax that is rounded some values fall on the other side of a
+    Integers equal the module's but for ties; one that falls the other way early in a deep network moves a few values
+    behind it by more than a step. Behind a norm or a softmax that is rounded some values fall on the other side of a
     step, since no two runtimes sum floats in one order: there, and on float outputs, the noise counts, which must stay
     far below that of rounding itself.
     """
@@ -222,7 +223,7 @@ def _judge_exactness(
                 )
             continue
         errors = np.abs(_float(exact[name]) - _float(reference[name])) / step
-        if errors.max() > 1.0 + 1e-3 or np.mean(errors > 1e-3) > _TIED_SHARE:
+        if np.mean(errors <= 1.0 + 1e-3) < _ONE_STEP_SHARE or np.mean(errors > 1e-3) > _TIED_SHARE:
             raise ParityError(
                 f"{path.name} run without optimisations equals its module on only"
                 f" {100 * float(np.mean(errors <= 1e-3)):.1f} % of {name!r}.{where}"
