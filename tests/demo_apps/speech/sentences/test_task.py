@@ -161,7 +161,7 @@ def test_the_loss_falls(task: SentencesTask) -> None:
     net = sentences_net(len(task.tokens), task.width)
     optimizer = torch.optim.AdamW(net.parameters(), 5e-3)
     losses = []
-    for epoch in range(8):
+    for epoch in range(14):
         for batch in task.train_batches(epoch):
             loss = task.loss({"logits": net(*batch.inputs.values())[0]}, batch)
             optimizer.zero_grad()
