@@ -207,8 +207,8 @@ def _judge_exactness(
 ) -> None:
     """What onnxruntime answers operator by operator, judged as far as float arithmetic lets it be exact.
 
-    Integers equal the module's but for ties; one that falls the other way early in a deep network moves a few values
-    behind it by more than a step. Behind a norm or a softmax that is rounded some values fall on the other side of a
+    Integers equal the module's but for ties; one that falls the other way early in a deep network moves what is behind
+    it, a few values by more than a step. That befalls few samples, where a fault would befall all. Behind a norm or a softmax that is rounded some values fall on the other side of a
     step, since no two runtimes sum floats in one order: there, and on float outputs, the noise counts, which must stay
     far below that of rounding itself.
     """
@@ -223,7 +223,9 @@ def _judge_exactness(
                 )
             continue
         errors = np.abs(_float(exact[name]) - _float(reference[name])) / step
-        if np.mean(errors <= 1.0 + 1e-3) < _ONE_STEP_SHARE or np.mean(errors > 1e-3) > _TIED_SHARE:
+        beyond = (errors > 1.0 + 1e-3).reshape(len(errors), -1)
+        samples_off = int(beyond.any(1).sum()) > max(1, int(_TIED_SHARE * len(errors)))
+        if samples_off or np.mean(beyond) > 1 - _ONE_STEP_SHARE or np.mean(errors > 1e-3) > _TIED_SHARE:
             raise ParityError(
                 f"{path.name} run without optimisations equals its module on only"
                 f" {100 * float(np.mean(errors <= 1e-3)):.1f} % of {name!r}.{where}"
