@@ -208,9 +208,9 @@ def _judge_exactness(
     """What onnxruntime answers operator by operator, judged as far as float arithmetic lets it be exact.
 
     Integers equal the module's but for ties; one that falls the other way early in a deep network moves what is behind
-    it, a few values by more than a step. That befalls few samples, where a fault would befall all. Behind a norm or a softmax that is rounded some values fall on the other side of a
-    step, since no two runtimes sum floats in one order: there, and on float outputs, the noise counts, which must stay
-    far below that of rounding itself.
+    it, a few values by more than a step. That befalls few samples, where a fault would befall all. Behind a norm or a
+    softmax that is rounded some values fall on the other side of a step, since no two runtimes sum floats in one order:
+    there, and on float outputs, the noise counts, which must stay far below that of rounding itself.
     """
     floor = max(_INTEGER_DB, min(_EXACT_FLOAT_DB, rounding_db + _BELOW_ROUNDING_DB))
     for name, step in inspection.output_steps.items():
