@@ -121,7 +121,7 @@ def _module_layer(node: fx.Node, constants: dict[str, tuple[str, torch.Tensor]])
     """The layer that a node computes; None for any other node, and for a table of which only fixed rows are read."""
     if node.target is torch.ops.aten.embedding.default:
         table, ids = node.args[:2]
-        quantized = table.target is torch.ops.quantized_decomposed.dequantize_per_tensor.default  # type: ignore[union-attr]
+        quantized = table.target is torch.ops.quantized_decomposed.dequantize_per_tensor.default  # type: ignore[union-attr]  # a table is a node
         return _table(node, constants) if quantized and _varies(ids, constants) else None
     if node.target not in (torch.ops.aten.conv2d.default, torch.ops.aten.linear.default):
         return None

@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
+from demo_apps._public_data import PublicData, locate
 from demo_apps.detection._coco import is_coco, read_coco
 from demo_apps.detection._drawn import CLASSES, drawn_images
 from demo_apps.detection._image import LabelledImage
 from demo_apps.detection._voc import is_voc, read_voc
-from mobiledistill import InputError, MissingExtraError
+from mobiledistill import InputError
 
-__all__ = ["ARCHIVE_URL", "DRAWN_SOURCE", "Dataset", "folder_digest", "load_images"]
+__all__ = ["ARCHIVE_URL", "DRAWN_SOURCE", "Dataset", "load_images"]
 
 ARCHIVE_URL = "https://github.com/Shenggan/BCCD_Dataset/archive/d272fb14cdff6e473fafeeeba32aba5f560e9e43.zip"
 """BCCD, photographs of blood (MIT licence), at the commit that the demo was measured with."""
 
 DRAWN_SOURCE = "drawn cells (no photographs found)"
 
-# Of the unpacked files, since the host may pack them anew: see folder_digest.
+# Of the unpacked files, since the host may pack them anew: see digest_of_files.
 _DIGEST = "9b9c8c784a87b6ec7f3c13089acd16228ebde5723caeb5dc0fdce78e598a52f3"
 _PARTS = ("JPEGImages", "Annotations", "ImageSets")
 _HELD_BACK = 10  # one training image in ten, for each part that a data set lacks
-_MOST_BYTES_IN_ARCHIVE = 100_000_000
-_CONNECT_AND_READ_SECONDS = (5, 30)
 
 
 @dataclass(frozen=True)
@@ -69,53 +65,35 @@ def load_images(
         InputError: ``data`` holds no images with boxes, a file is damaged, or a download is not what it should be.
             That nothing can be reached is no error: then the cells are drawn.
     """
-    if data is not None:
-        return _from_folder(_data_folder(data), f"{data}", part)
-    named = os.environ.get("MOBILEDISTILL_DATA")
-    if named:
-        folder = _named_by_environment(Path(named))
-        if folder is not None:
-            return _from_folder(folder, named, part)
-    cache = cache if cache is not None else _user_cache()
-    if cache is not None:
-        unpacked = cache / "bccd"
-        if unpacked.is_dir() or _download(archive_url, unpacked):
-            return _from_folder(unpacked, f"{unpacked}", part)
-    return _dataset(CLASSES, drawn_images(), DRAWN_SOURCE, part, synthetic=True)
+    found = locate(_public_data(archive_url), data, cache)
+    if found is None:
+        return _dataset(CLASSES, drawn_images(), DRAWN_SOURCE, part, synthetic=True)
+    folder, source = found
+    return _from_folder(folder, source, part)
 
 
-def folder_digest(folder: Path) -> str:
-    """The sha256 over names and contents of a VOC folder's files, in order of their names."""
-    digest = hashlib.sha256()
-    for path in sorted(path for part in _PARTS for path in (folder / part).rglob("*") if path.is_file()):
-        digest.update(f"{path.relative_to(folder).as_posix()} {path.stat().st_size}\n".encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-def _data_folder(data: Path) -> Path:
-    if not data.is_dir():
-        raise InputError(f"The data folder {data} does not exist: give one with images and boxes, or leave it out.")
-    folder = _find_folder(data)
-    if folder is None:
-        raise InputError(
-            f"The data folder {data} holds no images with boxes: give a folder with JPEGImages, Annotations and"
-            " ImageSets/Main (Pascal VOC), or one with COCO's JSON files beside the images."
-        )
-    return folder
-
-
-def _named_by_environment(data: Path) -> Path | None:
-    """The images below MOBILEDISTILL_DATA, which may well hold the data of other demos only."""
-    if not data.is_dir():
-        raise InputError(
-            f"MOBILEDISTILL_DATA is {data}, which is not a folder: set it to a folder that holds bccd, or unset it."
-        )
-    return _find_folder(data)
+def _public_data(archive_url: str) -> PublicData:
+    return PublicData(
+        name="bccd",
+        holds="bccd",
+        looks_like=(
+            "images with boxes (JPEGImages, Annotations and ImageSets/Main of Pascal VOC, or COCO's JSON files beside"
+            " the images)"
+        ),
+        find=_find_folder,
+        files=_files,
+        kept=_place,
+        archive_url=archive_url,
+        digest=_DIGEST,
+    )
 
 
 def _find_folder(data: Path) -> Path | None:
     return next((folder for folder in (data / "bccd", data) if is_voc(folder) or is_coco(folder)), None)
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for part in _PARTS for path in (folder / part).rglob("*") if path.is_file()]
 
 
 def _from_folder(folder: Path, source: str, part: float) -> Dataset:
@@ -154,64 +132,6 @@ def _lot(image: LabelledImage, purpose: str) -> int:
 
 def _first(images: list[LabelledImage], part: float) -> list[LabelledImage]:
     return images[: max(1, ceil(len(images) * part))]
-
-
-def _user_cache() -> Path | None:
-    try:
-        import pooch
-    except ImportError:
-        return None
-    return Path(pooch.os_cache("mobiledistill"))
-
-
-def _download(url: str, unpacked: Path) -> bool:
-    """Fetches the archive and unpacks its images; False when it cannot be reached."""
-    try:
-        import pooch
-    except ImportError as error:
-        raise MissingExtraError("pooch", "demos") from error
-    logger = pooch.get_logger()
-    verbosity = logger.level
-    try:
-        unpacked.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=unpacked.parent) as aside:
-            logger.setLevel("ERROR")
-            fetch = pooch.HTTPDownloader(timeout=_CONNECT_AND_READ_SECONDS)
-            archive = Path(pooch.retrieve(url, None, fname="bccd.zip", path=aside, downloader=fetch))
-            whole = Path(aside) / "bccd"
-            _unpack(archive, whole, url)
-            whole.rename(unpacked)
-    except OSError:  # no network, no such page, or no place to keep it
-        return False
-    finally:
-        logger.setLevel(verbosity)
-    return True
-
-
-def _unpack(archive: Path, folder: Path, url: str) -> None:
-    """Writes the archive's images and annotations, and checks that they are the expected ones."""
-    folder.mkdir()
-    try:
-        with zipfile.ZipFile(archive) as packed:
-            wanted = {entry: place for entry in packed.infolist() if (place := _place(entry.filename)) is not None}
-            if sum(entry.file_size for entry in wanted) > _MOST_BYTES_IN_ARCHIVE:
-                raise InputError(
-                    f"{url} unpacks to more than {_MOST_BYTES_IN_ARCHIVE // 1_000_000} MB of images, so it is not the"
-                    " data set: fetch it by hand and name its folder with --data."
-                )
-            for entry, place in wanted.items():
-                (folder / place).parent.mkdir(parents=True, exist_ok=True)
-                (folder / place).write_bytes(packed.read(entry))
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, EOFError) as error:
-        raise InputError(
-            f"{url} did not send a readable zip archive ({error}): try again, or fetch it by hand and name its folder"
-            " with --data."
-        ) from error
-    if folder_digest(folder) != _DIGEST:
-        raise InputError(
-            f"The images from {url} do not have the expected checksum: try again, or fetch the data set by hand and"
-            " name its folder with --data."
-        )
 
 
 def _place(name: str) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -162,8 +162,8 @@ def _mapped(checkpoint: Checkpoint, classes: Sequence[str], labels: Mapping[str,
     return {number: classes.index(labels[name]) for number, name in names.items() if name in labels}
 
 
-def _listed(names: object) -> str:
-    return ", ".join(map(repr, names))  # type: ignore[call-overload]
+def _listed(names: Iterable[object]) -> str:
+    return ", ".join(map(repr, names))
 
 
 def _detected(checkpoint: Checkpoint, classes: Mapping[int, int], pixels: Pixels, least_score: float) -> Detections:

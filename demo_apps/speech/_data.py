@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 from converters import InputError
+from demo_apps._public_data import PublicData, digest_of_files, locate
 from demo_apps.speech._features import SAMPLE_RATE
-from demo_apps.speech._public_data import PublicData, digest_of_files, locate
 from demo_apps.speech._recording import HELD_OUT_SPEAKER, Recording
 from demo_apps.speech._synthetic import synthetic_recordings
 from demo_apps.speech._wav import corpus_samples

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 
 import numpy as np
-from numpy.typing import NDArray
+
+from demo_apps.speech._mel import Floats, mel_filters
 
 __all__ = ["FRAMES", "MELS", "SAMPLE_RATE", "Floats", "log_mel"]
-
-Floats = NDArray[np.float32]
 
 SAMPLE_RATE = 8000
 """Samples a second of every recording."""
@@ -63,26 +61,7 @@ def _log_mel_of_seconds(waves: Floats) -> Floats:
     windows = np.lib.stride_tricks.sliding_window_view(waves, _WINDOW, axis=1)[:, ::_HOP]
     spectrum = np.fft.rfft(windows * np.hanning(_WINDOW).astype(np.float32), _FFT, axis=2)
     power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
-    bands = power @ _mel_filters().T
+    bands = power @ mel_filters(MELS, _FFT, SAMPLE_RATE, _LOWEST_HZ, SAMPLE_RATE / 2).T
     loudest = np.maximum(bands.max((1, 2), keepdims=True), 1e-10)
     logarithms: Floats = np.log(bands / loudest + np.float32(_FLOOR))
     return logarithms.transpose(0, 2, 1)
-
-
-@cache
-def _mel_filters() -> Floats:
-    """Triangles of equal width on the mel scale, shape ``(40, 129)``."""
-    corners = _hertz(np.linspace(_mel(_LOWEST_HZ), _mel(SAMPLE_RATE / 2), MELS + 2))
-    frequencies = np.linspace(0, SAMPLE_RATE / 2, _FFT // 2 + 1)
-    low, middle, high = corners[:-2, None], corners[1:-1, None], corners[2:, None]
-    rising = (frequencies - low) / (middle - low)
-    falling = (high - frequencies) / (high - middle)
-    return np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
-
-
-def _mel(hertz: float) -> float:
-    return float(2595 * np.log10(1 + hertz / 700))
-
-
-def _hertz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(700 * (10 ** (mel / 2595) - 1))

@@ -190,7 +190,7 @@ def _check(waves: Sequence[Floats], longest_seconds: int) -> None:
 
 def _numerals(processor: object) -> list[int]:
     """The tokens that write digits, percent or money; those in angle brackets are commands and times."""
-    vocabulary: dict[str, int] = processor.tokenizer.get_vocab()  # type: ignore[attr-defined]
+    vocabulary: dict[str, int] = processor.tokenizer.get_vocab()  # type: ignore[attr-defined]  # a Wav2Vec2Processor has one
     return sorted(
         number for token, number in vocabulary.items() if _NUMERALS.search(token) and not token.startswith("<|")
     )

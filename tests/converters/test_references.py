@@ -157,7 +157,7 @@ def test_a_pyramid_moves_integers(pyramid: nn.Module, tmp_path: Path) -> None:
 def test_a_wrong_box_layer_is_caught(pyramid: nn.Module, tmp_path: Path) -> None:
     wrong = copy.deepcopy(pyramid)
     with torch.no_grad():
-        wrong.get_submodule("boxes").bias[0] += 0.2  # type: ignore[operator, index]
+        wrong.get_submodule("boxes").bias[0] += 0.2  # type: ignore[operator, index]  # a tensor
     path = convert(pyramid_program(wrong), tmp_path / "a.onnx")
 
     with pytest.raises(ParityError, match=r"dB are due\. First departing layer: boxes: bias is up to"):

@@ -120,7 +120,7 @@ def test_an_embedding_shrinks_with_the_width_it_writes() -> None:
     assert (shapes["embedding"].weights, shapes["embedding"].macs, shapes["embedding"].writes) == (640, 0, "embedding")
     scores = importance(module, _read, groups, (module(torch.arange(6)[None]).mean() for _ in range(1)))
     smaller = cut(module, _read, {"embedding": 20}, scores)
-    assert smaller.embedding.weight.shape == (20, 20)  # type: ignore[union-attr]
+    assert smaller.embedding.weight.shape == (20, 20)  # type: ignore[union-attr]  # a tensor
     assert _read(smaller)[0].shape == (1, 6, 5)
 
 

@@ -147,7 +147,7 @@ def test_whole_numbers_never_get_a_grid() -> None:
 
     calibrate(modules, {"main": {"ids": ids, "shift": shift}}, 100.0)
 
-    assert len(grids(modules["main"])) == 2  # type: ignore[arg-type]
+    assert len(grids(modules["main"])) == 2  # type: ignore[arg-type]  # a GraphModule
     assert freeze(modules)["main"](ids, shift).shape == (1, 3, 2)
 
 
@@ -183,7 +183,7 @@ def test_signatures_share_grids_of_what_they_share() -> None:
 
     modules = prepare({"main": body, "tail": Tail(body)})
 
-    alone, behind = (list(dict.fromkeys(grids(graph))) for graph in modules.values())  # type: ignore[arg-type]
+    alone, behind = (list(dict.fromkeys(grids(graph))) for graph in modules.values())  # type: ignore[arg-type]  # a GraphModule
     assert alone[1:] == behind[2:]  # all but the inputs, of which one is doubled first
 
 
@@ -207,6 +207,6 @@ def test_tables_learn_and_freeze() -> None:
     assert float(table.weight.grad.abs().sum()) > 0
     assert table.log_weight_scale.grad is not None
     frozen = freeze(modules)["main"].get_submodule("embedding")
-    steps = frozen.weight / frozen.scale_value  # type: ignore[operator]
+    steps = frozen.weight / frozen.scale_value  # type: ignore[operator]  # a tensor and a number
     torch.testing.assert_close(steps, steps.round(), atol=1e-4, rtol=0)
     torch.testing.assert_close(frozen(ids), table(ids).detach())

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from converters import InputError
-from demo_apps.speech._public_data import PublicData, locate
+from demo_apps._public_data import PublicData, locate
 from demo_apps.speech._wav import corpus_samples
 from demo_apps.speech.sentences._features import SAMPLE_RATE
 from demo_apps.speech.sentences._synthetic import synthetic_corpus

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
-from numpy.typing import NDArray
+
+from demo_apps.speech._mel import Floats, mel_filters
 
 __all__ = ["FRAME_SECONDS", "MELS", "SAMPLE_RATE", "Floats", "log_mel"]
-
-Floats = NDArray[np.float32]
 
 SAMPLE_RATE = 16_000
 """Samples a second that the front end reads."""
@@ -43,24 +40,6 @@ def log_mel(samples: Floats) -> Floats:
     windows = np.lib.stride_tricks.sliding_window_view(samples, _WINDOW)[::_HOP]
     spectrum = np.fft.rfft(windows * np.hanning(_WINDOW).astype(np.float32), _FFT, axis=1)
     power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
-    logarithms: Floats = np.log(_mel_filters() @ power.T + np.float32(_FLOOR))
+    filters = mel_filters(MELS, _FFT, SAMPLE_RATE, _LOWEST_HZ, _HIGHEST_HZ)
+    logarithms: Floats = np.log(filters @ power.T + np.float32(_FLOOR))
     return logarithms
-
-
-@cache
-def _mel_filters() -> Floats:
-    """Triangles of equal width on the mel scale, shape ``(64, 257)``."""
-    corners = _hertz(np.linspace(_mel(_LOWEST_HZ), _mel(_HIGHEST_HZ), MELS + 2))
-    frequencies = np.linspace(0, SAMPLE_RATE / 2, _FFT // 2 + 1)
-    low, middle, high = corners[:-2, None], corners[1:-1, None], corners[2:, None]
-    rising = (frequencies - low) / (middle - low)
-    falling = (high - frequencies) / (high - middle)
-    return np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
-
-
-def _mel(hertz: float) -> float:
-    return float(2595 * np.log10(1 + hertz / 700))
-
-
-def _hertz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(700 * (10 ** (mel / 2595) - 1))

@@ -107,7 +107,7 @@ def test_iou_by_arithmetic() -> None:
 
 def test_generalized_iou_pulls_boxes_together_that_do_not_touch() -> None:
     box = torch.tensor([10.0, 0, 12, 2], requires_grad=True)
-    generalized_iou(box, torch.tensor([0.0, 0, 2, 2])).backward()  # type: ignore[no-untyped-call]
+    generalized_iou(box, torch.tensor([0.0, 0, 2, 2])).backward()  # type: ignore[no-untyped-call]  # torch's
 
     assert box.grad is not None
     assert box.grad[0] < 0, "moving the left side leftwards brings the boxes together"

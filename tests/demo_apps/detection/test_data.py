@@ -5,14 +5,15 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from demo_apps._public_data import digest_of_files, unpack
 from demo_apps.detection import _data, load_images
-from demo_apps.detection._data import folder_digest
 from demo_apps.detection._drawn import drawn_images
 from demo_apps.detection._image import PADDING
 from mobiledistill import InputError
@@ -230,35 +231,32 @@ def archive(path: Path, names: dict[str, bytes]) -> Path:
     return path
 
 
-def test_a_download_is_unpacked_and_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_download_keeps_what_lies_in_the_known_folders(tmp_path: Path) -> None:
     original = write_voc(tmp_path / "original")
     files = {
         f"BCCD_Dataset-1/BCCD/{path.relative_to(original)}": path.read_bytes()
         for path in original.rglob("*")
         if path.is_file()
     }
-    monkeypatch.setattr(_data, "_DIGEST", folder_digest(original))
-    packed = archive(tmp_path / "a.zip", {**files, "x/BCCD/JPEGImages/../../../evil": b"", "x/README": b""})
+    site = tmp_path / "site"
+    site.mkdir()
+    archive(site / "bccd.zip", {**files, "x/BCCD/JPEGImages/../../../evil": b"", "x/README": b""})
+    wanted = replace(_data._public_data("http://here"), digest=digest_of_files(original, _data._files(original)))
 
-    _data._unpack(packed, tmp_path / "bccd", "http://here")
+    unpack(wanted, site / "bccd.zip", tmp_path / "bccd")
 
     assert load_images(tmp_path / "bccd").classes == ("RBC",)
     assert not list(tmp_path.rglob("evil"))
     with pytest.raises(InputError, match="expected checksum"):
-        _data._unpack(archive(tmp_path / "b.zip", dict(list(files.items())[1:])), tmp_path / "other", "http://here")
-    (tmp_path / "c.zip").write_bytes(b"<html>")
-    with pytest.raises(InputError, match="readable zip"):
-        _data._unpack(tmp_path / "c.zip", tmp_path / "third", "http://here")
+        unpack(wanted, archive(site / "b.zip", dict(list(files.items())[1:])), tmp_path / "other")
 
 
-@pytest.fixture(scope="module")
-def bccd() -> Path:
-    import os
-
-    folder = Path(os.environ.get("MOBILEDISTILL_DATA", "../shared/data")) / "bccd"
-    if not folder.is_dir():
-        pytest.skip("no BCCD at hand")
-    return folder
+@pytest.fixture
+def bccd(data_root: Path) -> Path:
+    root = data_root / "bccd"
+    if not root.is_dir():
+        pytest.skip(f"needs BCCD, and {data_root} has no folder bccd")
+    return root
 
 
 def test_the_real_images_have_the_official_split_and_the_expected_checksum(bccd: Path) -> None:
@@ -268,4 +266,4 @@ def test_the_real_images_have_the_official_split_and_the_expected_checksum(bccd:
     assert dataset.classes == ("Platelets", "RBC", "WBC")
     counts = np.bincount(np.concatenate([image.labels for image in dataset.test]))
     assert counts.tolist() == [69, 805, 71]
-    assert folder_digest(bccd) == _data._DIGEST
+    assert digest_of_files(bccd, _data._files(bccd)) == _data._DIGEST

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +19,11 @@ from demo_apps.detection._task import CellsTask
 from mobiledistill import InputError
 
 transformers = pytest.importorskip("transformers")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 LABELS = {0: "N/A", 1: "cat", 2: "dog", 3: "tree"}
 SIZE = {"shortest_edge": 48, "longest_edge": 80}
 Teacher = type[DetrTeacher] | type[YolosTeacher]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Networks this small only wait for a second thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -162,7 +162,7 @@ def test_a_batch_without_boxes_has_a_finite_loss() -> None:
     boxes, scores = torch.rand(2, CELLS, 4), torch.randn(2, CELLS, 3, requires_grad=True)
     wanted = assign(boxes, scores, torch.zeros(2, 1, 4), torch.full((2, 1), -1))
     loss = detection_loss(boxes, scores, wanted)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()  # type: ignore[no-untyped-call]  # torch's
 
     assert torch.isfinite(loss)
     assert wanted.scores.sum() == 0
@@ -228,7 +228,7 @@ def test_distillation_is_0_for_the_teachers_own_answers_and_pulls_towards_them(t
     same = TeachersBoxes(hard=0.5)(Step(student, teacher, outputs, hard))
     off = {"boxes": (boxes + 4).requires_grad_(), "scores": (teacher["scores"] + 1).requires_grad_()}
     loss = TeachersBoxes(hard=0.0)(Step(off, teacher, outputs, hard))
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()  # type: ignore[no-untyped-call]  # torch's
 
     assert float(same.detach()) == pytest.approx(3.5, abs=1e-4)
     assert float(loss.detach()) > 0.05

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from demo_apps.translation._task import TranslationTask
 from mobiledistill import InputError
 
 transformers = pytest.importorskip("transformers")
+pytestmark = pytest.mark.usefixtures("one_thread")
 pytest.importorskip("sacremoses")
 
 LINES = [
@@ -26,15 +27,6 @@ LINES = [
 ]
 TEXTS = ["the cat runs", "where is a dog in the park", "a", "the station sits on the mat", "qx ü?"]
 PLACES = 32
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Networks this small only wait for a second thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from converters import InputError
-from demo_apps.speech._public_data import digest_of_files
+from demo_apps._public_data import digest_of_files
 from demo_apps.speech.sentences import _data, load_corpus
 from demo_apps.speech.sentences._synthetic import synthetic_corpus
 

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from converters import InputError, MissingExtraError
+from mobiledistill import InputError, MissingExtraError
 
-__all__ = ["PublicData", "locate"]
+__all__ = ["PublicData", "digest_of_files", "locate", "unpack"]
 
 _MOST_BYTES_IN_ARCHIVE = 200_000_000
 _CONNECT_AND_READ_SECONDS = (5, 30)
@@ -122,7 +122,7 @@ def _download(wanted: PublicData, unpacked: Path) -> bool:
             fetch = pooch.HTTPDownloader(timeout=_CONNECT_AND_READ_SECONDS)
             archive = pooch.retrieve(wanted.archive_url, None, fname=f"{wanted.name}.zip", path=aside, downloader=fetch)
             whole = Path(aside) / "unpacked"
-            _unpack(wanted, Path(archive), whole)
+            unpack(wanted, Path(archive), whole)
             whole.rename(unpacked)
     except OSError:  # no network, no such page, or no place to keep it
         return False
@@ -131,8 +131,12 @@ def _download(wanted: PublicData, unpacked: Path) -> bool:
     return True
 
 
-def _unpack(wanted: PublicData, archive: Path, folder: Path) -> None:
-    """Writes the files that are needed, and checks that they are the expected ones."""
+def unpack(wanted: PublicData, archive: Path, folder: Path) -> None:
+    """Writes an archive's files that are needed into a new folder, and checks that they are the expected ones.
+
+    Raises:
+        InputError: the archive is damaged, too large, or holds other files.
+    """
     folder.mkdir()
     try:
         with zipfile.ZipFile(archive) as packed:
