@@ -45,9 +45,10 @@ def main() -> None:
     options = parser.parse_args()
     if unknown := [name for name in options.tasks if name not in CASES]:
         parser.error(f"no such task: {', '.join(unknown)}; choose some of {', '.join(CASES)}")
-    known = json.loads(options.json.read_text()) if options.json.exists() else {}
     for name in options.tasks:
-        known[name] = measure(CASES[name], options.workdir, options.seed, options.quick)
+        found = measure(CASES[name], options.workdir, options.seed, options.quick)
+        known = json.loads(options.json.read_text()) if options.json.exists() else {}  # others may write meanwhile
+        known[name] = found
         options.json.parent.mkdir(parents=True, exist_ok=True)
         aside = options.json.with_suffix(".partial")
         aside.write_text(json.dumps(known, indent=1) + "\n")

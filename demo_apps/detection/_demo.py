@@ -12,7 +12,7 @@ from mobiledistill import Budget, Demo, DemoRequest, DemoTask, InputError, Recip
 
 __all__ = ["TEACHER_RECIPE", "demo", "teacher_net"]
 
-TEACHER_RECIPE = Recipe(epochs=36, learning_rate=2e-3, weight_decay=3e-2, warmup_epochs=3, average=0.998)
+TEACHER_RECIPE = Recipe(epochs=80, learning_rate=2e-3, weight_decay=3e-2, warmup_epochs=3, average=0.998)
 """How the teacher is trained, on batches of 8."""
 
 _QUICK_PART = 0.25  # of the images

@@ -61,7 +61,7 @@ SENTENCES = DemoTask(
         quantize=Recipe(epochs=4, learning_rate=3e-4, weight_decay=0.0),
         stretch=1.25,
     ),
-    budget=Budget(size_bytes=900_000),
+    budget=Budget(size_bytes=750_000),
     make_transfer=_transfer,
     quick_teacher_recipe=Recipe(epochs=12, learning_rate=4e-3, warmup_epochs=1),
     quick_schedule=Schedule(
