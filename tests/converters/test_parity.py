@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from torch import fx
 
 from converters import FORMATS, Format, InputError, ParityError, Program, compare, convert, suffix_of, verify
+from converters._integers import Inspection
+from converters._parity import _judge_exactness
 from mobiledistill.quantize import calibrate, freeze, prepare
 from tests.networks import Residual, settled
 
@@ -161,3 +163,31 @@ def test_missing_outputs_are_refused() -> None:
 
 def _bytes(path: Path) -> int:
     return sum(part.stat().st_size for part in path.rglob("*")) if path.is_dir() else path.stat().st_size
+
+
+def judged(errors_in_steps: NDArray[np.float64], step: float | None = 0.5, rounding_db: float = 30.0) -> None:
+    """What is said of an ONNX file whose unoptimised answers depart by these errors from its module's."""
+    reference = np.random.default_rng(0).normal(0, 20, errors_in_steps.shape)
+    inspection = Inspection(layers=[], output_steps={"y": step}, quantized=True, rounds_float_arithmetic=False)
+    exact = {"y": reference + errors_in_steps * (step or 0.5)}
+    _judge_exactness(Path("a.onnx"), inspection, {"y": reference}, exact, rounding_db, "")
+
+
+def test_a_tie_may_move_what_is_behind_it_in_few_samples() -> None:
+    errors = np.zeros((40, 200))
+    errors[7, :8] = [1, 1, 2, 1, 1, -2, 1, 1]
+    judged(errors)
+
+
+def test_a_fault_in_every_sample_is_none_of_ties_however_few_values_it_moves() -> None:
+    errors = np.zeros((40, 200))
+    errors[:, 3] = 2  # half a percent of the values
+    with pytest.raises(ParityError, match="equals its module on only 99.5 % of 'y'"):
+        judged(errors)
+
+
+def test_ties_on_the_way_to_a_float_output_cost_less_than_rounding() -> None:
+    noise = np.random.default_rng(1).normal(0, 1, (40, 200))
+    judged(noise * 0.3, step=None)  # 42.5 dB, 12 below rounding's noise
+    with pytest.raises(ParityError, match="where 40.0 dB are due"):
+        judged(noise * 0.8, step=None)  # 34 dB
