@@ -182,12 +182,12 @@ def test_a_tie_may_move_what_is_behind_it_in_few_samples() -> None:
 def test_a_fault_in_every_sample_is_none_of_ties_however_few_values_it_moves() -> None:
     errors = np.zeros((40, 200))
     errors[:, 3] = 2  # half a percent of the values
-    with pytest.raises(ParityError, match="equals its module on only 99.5 % of 'y'"):
+    with pytest.raises(ParityError, match=r"equals its module on only 99\.5 % of 'y'"):
         judged(errors)
 
 
 def test_ties_on_the_way_to_a_float_output_cost_less_than_rounding() -> None:
     noise = np.random.default_rng(1).normal(0, 1, (40, 200))
     judged(noise * 0.3, step=None)  # 42.5 dB, 12 below rounding's noise
-    with pytest.raises(ParityError, match="where 40.0 dB are due"):
+    with pytest.raises(ParityError, match=r"where 40\.0 dB are due"):
         judged(noise * 0.8, step=None)  # 34 dB
