@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,12 @@ from torch import Tensor, nn
 
 from converters import Format, load_program, read_integers, size_bytes
 from mobiledistill import (
+    Batch,
     Budget,
     BudgetError,
     InputError,
+    Picture,
+    Predict,
     Recipe,
     Schedule,
     compress,
@@ -150,11 +155,27 @@ def test_a_given_student_is_used_as_it_is_where_it_fits(teacher: nn.Module, tmp_
 
 
 def test_several_signatures_share_one_budget(tmp_path: Path) -> None:
+    image = Stripes.signatures["main"]
+
     class Both(Stripes):
-        signatures = {**Stripes.signatures, "confidence": Stripes.signatures["main"]}  # noqa: RUF012  (the protocol's own form)
+        signatures = {  # noqa: RUF012  (the protocol's own form)
+            "main": image,
+            "confidence": replace(image, calls_per_use=3.0),
+            "lesson": replace(image, exported=False),
+        }
 
         def exported(self, model: nn.Module, signature: str) -> nn.Module:
-            return model if signature == "main" else _Confidence(model)
+            return _Confidence(model) if signature == "confidence" else model
+
+        def train_batches(self, epoch: int) -> Iterator[Batch]:
+            return (replace(batch, signature="lesson") for batch in super().train_batches(epoch))
+
+        def assets(self) -> dict[str, bytes]:
+            return {"labels.txt": b"four directions"}
+
+        def pictures(self, predicts: Mapping[str, Predict]) -> list[Picture]:
+            answers = {name: predict(self.calibration_inputs())["logits"].shape for name, predict in predicts.items()}
+            return [Picture(str(answers), b"\x89PNG of a test")]
 
     class _Confidence(nn.Module):
         """How sure the model is of each class, nothing below zero."""
@@ -170,14 +191,25 @@ def test_several_signatures_share_one_budget(tmp_path: Path) -> None:
     result = compress(
         teacher,
         Both(),
-        Budget(size_bytes=9_000),
+        Budget(size_bytes=9_000, latency_ms=50),
         formats=("tflite",),
         schedule=SHORT,
         device=HOST,
         workdir=tmp_path / "run",
     )
+    artifact = result.artifacts["tflite"]
     assert result.met
-    assert read_integers(result.artifacts["tflite"].path).keys() == {"main", "confidence"}
+    assert read_integers(artifact.path).keys() == {"main", "confidence"}  # the lesson was for training alone
+    assert result.history
+    assert artifact.latency is not None
+    assert artifact.latency_ms is not None
+    assert artifact.latency_ms > 2 * artifact.latency.p50_ms  # four calls a use
+    assert (artifact.path.parent / "assets" / "labels.txt").read_bytes() == b"four directions"
+    ((caption, picture),) = result.pictures
+    assert caption == "{'teacher': (128, 4), 'tflite': (128, 4)}"
+    assert picture.read_bytes() == b"\x89PNG of a test"
+    assert result.report_path is not None
+    assert "data:image/png;base64," in result.report_path.read_text()
 
 
 def test_a_latency_budget_is_met_on_measured_files(tmp_path: Path) -> None:
