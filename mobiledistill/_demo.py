@@ -95,6 +95,7 @@ class DemoTask:
         quick_teacher: the smaller teacher of ``--quick``; None: the same.
         quick_teacher_recipe: how ``--quick`` trains the teacher; None: a few epochs of ``teacher_recipe``.
         quick_schedule: likewise of the students.
+        quick_budget: the budget of ``--quick`` where the command line names no limit; None: the same.
         try_out: how to try a file; None: it cannot be tried.
     """
 
@@ -111,6 +112,7 @@ class DemoTask:
     quick_teacher: Callable[[Task, int], nn.Module] | None = None
     quick_teacher_recipe: Recipe | None = None
     quick_schedule: Schedule | None = None
+    quick_budget: Budget | None = None
     try_out: TryOut | None = None
 
 
@@ -168,7 +170,7 @@ def run_demo(
         InputError: the demo has no budget of its own and none was given.
         BudgetError: as ``compress``.
     """
-    budget = budget or demo.budget
+    budget = budget or (request.quick and demo.quick_budget) or demo.budget
     if budget is None:
         raise InputError("No limit was given; give at least one, for example --size 60kB or --latency 0.3ms.")
     task = demo.make_task(request)

@@ -33,6 +33,7 @@ def demo(**more: object) -> DemoTask:
         make_transfer=lambda _, teacher, __: Transferred(teacher),
         quick_teacher=lambda _, seed: _seeded(6, seed),
         quick_teacher_recipe=Recipe(epochs=4, learning_rate=1e-2),
+        quick_budget=Budget(size_bytes=30_000),
         **more,  # type: ignore[arg-type]  # of DemoTask's own
     )
 
@@ -42,7 +43,7 @@ def _seeded(width: int, seed: int) -> nn.Module:
     return Residual(width)
 
 
-def test_the_short_way_has_a_teacher_and_a_folder_of_its_own(tmp_path: Path) -> None:
+def test_the_short_way_has_a_teacher_a_budget_and_a_folder_of_its_own(tmp_path: Path) -> None:
     done = run_demo(
         "stripes", demo(), DemoRequest("official", None, 3, quick=True), formats=("onnx",), workdir=tmp_path
     )
@@ -55,7 +56,7 @@ def test_the_short_way_has_a_teacher_and_a_folder_of_its_own(tmp_path: Path) -> 
     assert done.result.artifacts.keys() == {"onnx"}
     assert {path.name for path in tmp_path.iterdir()} == {
         "teacher-stripes-official-quick",
-        "stripes-official-seed3-onnx-size_bytes40000-quick",
+        "stripes-official-seed3-onnx-size_bytes30000-quick",
     }
 
 

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
+from torch.export import ExportedProgram
 
 from converters._errors import ConversionError, MissingExtraError, MobileDistillError
 from converters._program import Precision, Program, _NamedOutputs, export_program
 from converters._quiet import quiet
 from converters._tflite._float16 import store_float16
 from converters._tflite._float_io import make_io_float
+from converters._tflite._float_islands import fence_float_islands, take_fences_out
 from converters._tflite._mean_layout import average_in_place
 from converters._tflite._pack import pack_model
 from converters._tflite._same_padding import fuse_same_padding
@@ -67,10 +69,12 @@ def _convert(programs: Sequence[Program]) -> bytes:
     try:
         with quiet() as said:
             litert_torch = _litert_torch()
-            quantized = any(_is_quantized(program) for program in programs)
+            quantized = False
             converter = litert_torch
             for program in programs:
-                named = _NamedOutputs(program).eval()
+                exported = export_program(program)
+                quantized |= _is_quantized(exported)
+                named = fence_float_islands(exported) or _NamedOutputs(program).eval()
                 inputs = {name: value.contiguous() for name, value in program.inputs.items()}
                 converter = converter.signature(program.name, named, sample_kwargs=inputs)
             converted = converter.convert(quant_config=_static_quantization() if quantized else None)
@@ -93,6 +97,7 @@ def _improve(written: bytes, precision: Precision) -> bytes:
     model = parse(written, "what litert-torch wrote")
     _name_graph_tensors(model)
     make_io_float(model)
+    take_fences_out(model)
     gather_integers(model)
     average_in_place(model)
     list_places_in_place(model)
@@ -111,8 +116,8 @@ def _litert_torch() -> Any:
     return litert_torch
 
 
-def _is_quantized(program: Program) -> bool:
-    nodes = export_program(program).graph.nodes
+def _is_quantized(exported: ExportedProgram) -> bool:
+    nodes = exported.graph.nodes
     return any("quantized_decomposed" in str(node.target) for node in nodes if node.op == "call_function")
 
 

@@ -34,7 +34,7 @@ def _teacher(task: Task, seed: int) -> Detector:
 
 def _quick_teacher(task: Task, seed: int) -> Detector:
     torch.manual_seed(seed)
-    return Detector(_classes(task), width=12, blocks=(1, 2, 2))
+    return Detector(_classes(task), width=8, blocks=(1, 1, 1))
 
 
 def _classes(task: Task) -> int:
@@ -59,15 +59,16 @@ demo = Demo(
             budget=Budget(size_bytes=590_000),
             distill=TeachersBoxes(),
             quick_teacher=_quick_teacher,
-            quick_teacher_recipe=Recipe(epochs=8, learning_rate=3e-3, warmup_epochs=1, average=0.9),
+            quick_teacher_recipe=Recipe(epochs=8, learning_rate=4e-3, warmup_epochs=1, average=0.9),
             quick_schedule=Schedule(
                 cut_steps=1,
-                distill=Recipe(epochs=2, learning_rate=1e-3, warmup_epochs=0.5, average=0.9),
+                distill=Recipe(epochs=2, learning_rate=1e-3, warmup_epochs=0.5),
                 quantize=Recipe(epochs=1, learning_rate=2e-4, weight_decay=0.0, warmup_epochs=0.5),
-                quick=Recipe(epochs=2, learning_rate=1e-3, warmup_epochs=0.5),
+                quick=Recipe(epochs=1),
                 stretch=1.0,
-                rounds=3,
+                rounds=2,
             ),
+            quick_budget=Budget(size_bytes=200_000),
             try_out=try_out,
         ),
     },

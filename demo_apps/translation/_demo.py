@@ -50,7 +50,7 @@ demo = Demo(
                 stretch=1.0,
                 rounds=4,
             ),
-            budget=Budget(size_bytes=2_400_000),
+            budget=Budget(size_bytes=1_600_000),
             distill=distill.SoftTargets(temperature=1.0, hard=0.3, soft=0.7),
             make_transfer=transfer,
             quick_teacher=_quick_teacher,

@@ -15,7 +15,7 @@ from torch import fx
 
 from converters import FORMATS, Format, InputError, ParityError, Program, compare, convert, suffix_of, verify
 from converters._integers import Inspection
-from converters._parity import _judge_exactness, _quantized_floor
+from converters._parity import _judge_exactness
 from mobiledistill.quantize import calibrate, freeze, prepare
 from tests.networks import Residual, settled
 
@@ -188,17 +188,6 @@ def test_a_fault_in_every_sample_is_none_of_ties_however_few_values_it_moves() -
 
 def test_ties_on_the_way_to_a_float_output_cost_less_than_rounding() -> None:
     noise = np.random.default_rng(1).normal(0, 1, (40, 200))
-    judged(noise * 0.3, step=None)  # 42.5 dB, 12 below rounding's noise
-    with pytest.raises(ParityError, match=r"where 40\.0 dB are due"):
+    judged(noise * 0.3, step=None)  # 42.5 dB
+    with pytest.raises(ParityError, match=r"where 35\.0 dB are due"):
         judged(noise * 0.8, step=None)  # 34 dB
-
-
-def test_a_runtime_may_round_otherwise_but_not_worse() -> None:
-    values = np.random.default_rng(2).normal(0, 20, (40, 200))
-    offsets = np.random.default_rng(3).uniform(-0.5, 0.5, values.shape)
-    module, otherwise, worse = np.round(values), np.round(values + offsets) - offsets, 2 * np.round(values / 2)
-    due = _quantized_floor(compare({"y": values}, {"y": module}).sqnr_db)
-    assert compare({"y": module}, {"y": otherwise}).sqnr_db > due
-    assert compare({"y": module}, {"y": worse}).sqnr_db < due
-    assert _quantized_floor(20.0) == 28.0
-    assert _quantized_floor(70.0) == 45.0

@@ -1,0 +1,101 @@
+"""Keeps float operators float between integer layers.
+
+LiteRT's converter moves a dequantization past an operator that only moves numbers. Where such an operator has several
+inputs, all must then lie on one integer grid: it takes that of one of them, and what is larger elsewhere is clipped.
+A file so made holds the right weights and gives wrong answers. So, while it converts, a multiplication stands before
+those inputs that it neither moves anything past nor folds away; afterwards it is taken out again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import fx
+
+from converters._tflite._schema import constant, operator_name
+
+__all__ = ["fence_float_islands", "take_fences_out"]
+
+_FENCE = float(np.nextafter(np.float32(1.0), np.float32(2.0)))
+
+_ONE_GRID = ("cat", "stack", "where", "maximum", "minimum")
+_MOVES_NUMBERS = (
+    "view",
+    "reshape",
+    "flatten",
+    "transpose",
+    "permute",
+    "slice",
+    "select",
+    "squeeze",
+    "unsqueeze",
+    "expand",
+    "contiguous",
+    "clone",
+    "upsample_nearest2d",
+)
+
+
+def fence_float_islands(program: torch.export.ExportedProgram) -> fx.GraphModule | None:
+    """The program with a fence before each dequantized input of an operator that wants all inputs on one grid.
+
+    Only where the operator's answer stays float: what is quantized right behind it has the module's own grids. None
+    where no fence is needed.
+    """
+    module: fx.GraphModule = program.module(check_guards=False)
+    fenced = False
+    for node in list(module.graph.nodes):
+        if _name(node) in _ONE_GRID and not _is_quantized_next(node):
+            for source in node.all_input_nodes:
+                if _is_dequantized(source):
+                    with module.graph.inserting_before(node):
+                        fence = module.graph.call_function(torch.ops.aten.mul.Tensor, (source, _FENCE))
+                    node.replace_input_with(source, fence)
+                    fenced = True
+    if not fenced:
+        return None
+    module.recompile()
+    return module
+
+
+def take_fences_out(model: Any) -> None:
+    """Removes the fences from what was converted, in place.
+
+    ::
+
+        before: CONV_2D -> DEQUANTIZE -> MUL by 1.0000001 -> CONCATENATION
+        after:  CONV_2D -> DEQUANTIZE -> CONCATENATION
+    """
+    for graph in model.subgraphs:
+        for fence in [operator for operator in graph.operators if _is_fence(model, graph, operator)]:
+            source, fenced = int(fence.inputs[0]), int(fence.outputs[0])
+            for operator in graph.operators:
+                operator.inputs = [source if index == fenced else index for index in operator.inputs]
+            graph.operators.remove(fence)
+
+
+def _is_fence(model: Any, graph: Any, operator: Any) -> bool:
+    if operator_name(model, operator) != "MUL" or int(operator.outputs[0]) in list(graph.outputs):
+        return False
+    factor = constant(model, graph.tensors[int(operator.inputs[1])])
+    return factor is not None and factor.size == 1 and factor.dtype == np.float32 and factor.item() == _FENCE
+
+
+def _is_quantized_next(node: fx.Node) -> bool:
+    return bool(node.users) and all(
+        _name(user) == "quantize_per_tensor" or (_name(user) in _MOVES_NUMBERS and _is_quantized_next(user))
+        for user in node.users
+    )
+
+
+def _is_dequantized(node: fx.Node) -> bool:
+    while _name(node) in _MOVES_NUMBERS:
+        node = node.all_input_nodes[0]
+    return _name(node) == "dequantize_per_tensor"
+
+
+def _name(node: fx.Node) -> str:
+    """``cat`` for ``aten.cat.default``."""
+    return node.target.overloadpacket.__name__ if isinstance(node.target, torch._ops.OpOverload) else ""
