@@ -12,6 +12,11 @@ _HEADINGS = {
     "detection": ("Blood cells (BCCD, official test)", "AP", "ap", 3),
     "translation": ("English to German (Tatoeba)", "BLEU", "bleu", 2),
 }
+_MORE = {
+    "sentences": {"cer": "CER %"},
+    "detection": {"ap50": "AP50", "ap75": "AP75"},
+    "translation": {"chrf": "chrF", "bleu_one_reference": "BLEU, one reference"},
+}
 _FORMATS = {"tflite": "TFLite", "coreml": "Core ML", "onnx": "ONNX"}
 
 
@@ -20,24 +25,27 @@ def page(found: Mapping[str, Any]) -> str:
     lines = ["# Three tasks through one API", "", "Made by `python -m benchmarks.tasks` from `tasks.json`.", ""]
     for name, (title, metric, key, decimals) in _HEADINGS.items():
         if name in found:
-            lines += _section(found[name], title, metric, key, decimals)
+            lines += _section(found[name], title, metric, key, decimals, _MORE[name])
     return "\n".join(lines)
 
 
-def _section(task: Mapping[str, Any], title: str, metric: str, key: str, decimals: int) -> list[str]:
-    teacher = task["teacher"]
-    rows = [("teacher, 32-bit", teacher)]
+def _section(
+    task: Mapping[str, Any], title: str, metric: str, key: str, decimals: int, more: Mapping[str, str]
+) -> list[str]:
+    rows = [("teacher, 32-bit", task["teacher"])]
     rows += [(f"student, {_FORMATS[form]}", one) for form, one in task["student"].items()]
     rows.append((f"teacher quantized after training, {_FORMATS[task['ptq']['format']]}", task["ptq"]))
     rows.append((f"student's size, no teacher, {_FORMATS[task['alone']['format']]}", task["alone"]))
-    lines = [f"## {title}", "", f"| | {metric} | 95 % interval | bytes | ms a use |", "|---|---|---|---|---|"]
+    columns = [metric, "95 % interval", *more.values(), "bytes", "ms a use", "faster"]
+    lines = [f"## {title}", "", f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     for label, row in rows:
         low, high = row["ci95"]
-        latency = row.get("latency_ms")
-        lines.append(
-            f"| {label} | {row[key]:.{decimals}f} | {low:.{decimals}f} to {high:.{decimals}f}"
-            f" | {row['size_bytes']:,} | {'-' if latency is None else f'{latency:.3f}'} |"
-        )
+        latency, faster = row.get("latency_ms"), row.get("faster_than_teacher")
+        cells = [f"{row[key]:.{decimals}f}", f"{low:.{decimals}f} to {high:.{decimals}f}"]
+        cells += [f"{row[name]:.{decimals}f}" for name in more]
+        cells += [f"{row['size_bytes']:,}", "-" if latency is None else f"{latency:.2f}"]
+        cells.append("-" if faster is None else f"{faster:.1f}x")
+        lines.append(f"| {label} | {' | '.join(cells)} |")
     lines.append("")
     first = next(iter(task["student"]))
     for label, difference in (
@@ -50,7 +58,20 @@ def _section(task: Mapping[str, Any], title: str, metric: str, key: str, decimal
             f"- {label}: {difference['value']:+.{decimals}f} ({low:+.{decimals}f} to {high:+.{decimals}f},"
             " paired bootstrap)."
         )
+    if "teacher_beam" in task["more"]:
+        beams = (task["more"]["teacher_beam"], task["more"][first]["beam"])
+        lines.append(
+            "- With the beam over the dictionary: teacher {:.1f}, student {:.1f}.".format(*(b[key] for b in beams))
+        )
+        factors = [f"{_FORMATS[form]} {task['more'][form]['real_time_factor']:.3f}" for form in task["student"]]
+        lines.append(f"- Seconds of work a second of speech, one core: {', '.join(factors)} (Core ML: our executor).")
+    if "signature" in task["teacher"]:
+        lines.append(f"- BLEU as sacrebleu counts it: `{task['teacher']['signature']}`.")
     conditions = task["conditions"]
-    quick = ", quick" if conditions["quick"] else ""
-    lines += [f"- Data: {task['source']}. Seed {conditions['seed']}{quick}; {teacher['n']} samples.", ""]
-    return lines
+    data = "synthetic data" if conditions["synthetic"] else "real data"
+    quick = ", the quick way" if conditions["quick"] else ""
+    lines.append(
+        f"- {task['teacher']['n']} test samples, {data}, seed {conditions['seed']}{quick}. Teacher and student timed in"
+        f" turns, one thread; the other latencies on their own. Measurement: {conditions['latency']}."
+    )
+    return [*lines, ""]

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -73,8 +72,13 @@ def measure(case: Case, workdir: Path, seed: int, quick: bool) -> dict[str, Any]
     found: dict[str, Any] = {
         "teacher": {**case.figures(ours.task, teacher), **_teacher_facts(ours), **latency["teacher"]},
         "student": {},
-        "source": getattr(ours.task, "source", ""),
-        "conditions": {"seed": seed, "quick": quick, "torch": torch.__version__, "load": os.getloadavg()[0]},
+        "conditions": {
+            "seed": seed,
+            "quick": quick,
+            "synthetic": bool(getattr(ours.task, "synthetic", False)),
+            "torch": torch.__version__,
+            "latency": latency["verdict"],
+        },
     }
     for form, answers in students.items():
         artifact = ours.result.artifacts[form]
@@ -175,7 +179,7 @@ def _latency(ours: md.DemoRun, folder: Path) -> dict[str, Any]:
         name: {key: value[:1] for key, value in ours.task.calibration_inputs(name).items()} for name in signatures
     }
     calls = {name: signature.calls_per_use for name, signature in signatures.items()}
-    found: dict[str, Any] = {"teacher": {}, "student": {}, "faster": {}}
+    found: dict[str, Any] = {"teacher": {}, "student": {}, "faster": {}, "verdict": "valid"}
     for form, artifact in ours.result.artifacts.items():
         if form not in Host().formats:
             continue
@@ -195,6 +199,7 @@ def _latency(ours: md.DemoRun, folder: Path) -> dict[str, Any]:
             for name in signatures
         ]
         measured = Host().measure_interleaved(subjects)
+        found["verdict"] = next((one.verdict for one in measured if one.verdict != "valid"), found["verdict"])
         half = len(signatures)
         uses = [
             latency_per_use(dict(zip(signatures, part, strict=True)), calls).latency_ms

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol, Self
 
 import numpy as np
 import torch
@@ -19,9 +19,6 @@ from mobiledistill import InputError
 
 __all__ = ["BoxTeacher", "DetrTeacher", "YolosTeacher", "relabelled"]
 
-_DETR = Kind("detr", "DetrForObjectDetection", "DetrImageProcessorPil")
-_YOLOS = Kind("yolos", "YolosForObjectDetection", "YolosImageProcessorPil")
-
 
 class BoxTeacher(Protocol):
     """Whatever finds boxes in images."""
@@ -32,21 +29,15 @@ class BoxTeacher(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class DetrTeacher:
-    """``DetrForObjectDetection``, an encoder-decoder on a convolutional trunk (Carion et al. 2020).
+class _CheckpointTeacher:
+    """A checkpoint of one kind, and what its labels are called in the task.
 
     Attributes:
         checkpoint: the model and its image processor.
         classes: by the number of each label that counts, the number of the task's class.
-
-    Example:
-        >>> vehicles = {"person": "person", "car": "vehicle", "bus": "vehicle"}
-        >>> teacher = DetrTeacher.from_pretrained(  # doctest: +SKIP
-        ...     "facebook/detr-resnet-50", ("person", "vehicle"), vehicles, revision="no_timm"
-        ... )
-        >>> teacher.detect([pixels])[0].boxes.shape  # doctest: +SKIP
-        (7, 4)
     """
+
+    kind: ClassVar[Kind]
 
     checkpoint: Checkpoint
     classes: Mapping[int, int]
@@ -59,7 +50,7 @@ class DetrTeacher:
         labels: Mapping[str, str] | None = None,
         *,
         revision: str | None = None,
-    ) -> DetrTeacher:
+    ) -> Self:
         """Loads a checkpoint.
 
         Args:
@@ -73,7 +64,7 @@ class DetrTeacher:
             MissingExtraError: ``transformers`` is not installed.
             InputError: the checkpoint is missing, damaged or of another kind, or ``labels`` names what is not there.
         """
-        checkpoint = load_checkpoint(name_or_folder, _DETR, revision)
+        checkpoint = load_checkpoint(name_or_folder, cls.kind, revision)
         return cls(checkpoint, _mapped(checkpoint, classes, labels))
 
     def detect(self, images: Sequence[Pixels], *, least_score: float = 0.05) -> list[Detections]:
@@ -86,34 +77,25 @@ class DetrTeacher:
         return [_detected(self.checkpoint, self.classes, pixels, least_score) for pixels in images]
 
 
-@dataclass(frozen=True, eq=False)
-class YolosTeacher:
-    """``YolosForObjectDetection``, a plain vision Transformer with box tokens (Fang et al. 2021).
+class DetrTeacher(_CheckpointTeacher):
+    """``DetrForObjectDetection``, an encoder-decoder on a convolutional trunk (Carion et al. 2020).
 
-    Attributes:
-        checkpoint: the model and its image processor.
-        classes: by the number of each label that counts, the number of the task's class.
+    Example:
+        >>> vehicles = {"person": "person", "car": "vehicle", "bus": "vehicle"}
+        >>> teacher = DetrTeacher.from_pretrained(  # doctest: +SKIP
+        ...     "facebook/detr-resnet-50", ("person", "vehicle"), vehicles, revision="no_timm"
+        ... )
+        >>> teacher.detect([pixels])[0].boxes.shape  # doctest: +SKIP
+        (7, 4)
     """
 
-    checkpoint: Checkpoint
-    classes: Mapping[int, int]
+    kind = Kind("detr", "DetrForObjectDetection", "DetrImageProcessorPil")
 
-    @classmethod
-    def from_pretrained(
-        cls,
-        name_or_folder: str | Path,
-        classes: Sequence[str],
-        labels: Mapping[str, str] | None = None,
-        *,
-        revision: str | None = None,
-    ) -> YolosTeacher:
-        """Loads a checkpoint; arguments and errors are those of :meth:`DetrTeacher.from_pretrained`."""
-        checkpoint = load_checkpoint(name_or_folder, _YOLOS, revision)
-        return cls(checkpoint, _mapped(checkpoint, classes, labels))
 
-    def detect(self, images: Sequence[Pixels], *, least_score: float = 0.05) -> list[Detections]:
-        """What is in each image; see :meth:`DetrTeacher.detect`."""
-        return [_detected(self.checkpoint, self.classes, pixels, least_score) for pixels in images]
+class YolosTeacher(_CheckpointTeacher):
+    """``YolosForObjectDetection``, a plain vision Transformer with box tokens (Fang et al. 2021)."""
+
+    kind = Kind("yolos", "YolosForObjectDetection", "YolosImageProcessorPil")
 
 
 def relabelled(dataset: Dataset, teacher: BoxTeacher, *, least_score: float = 0.5) -> Dataset:
