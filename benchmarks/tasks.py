@@ -5,8 +5,9 @@ python -m benchmarks.tasks [sentences detection translation] [--quick] [--json F
 For each task: the teacher; our student through its TFLite, Core ML and ONNX file; the teacher quantized after training
 ("ptq"); and a student of the same size trained for the same number of epochs without a teacher ("alone"). All on the
 official test split, each file through its own runtime, differences by bootstrap over the same samples. Speed is that
-of one use on this computer, teacher and student interleaved. Finished steps lie in the work folder and are not
-repeated, so the program can be stopped and started at will. Beside the JSON a page is written, ``tasks.md``.
+of one use on this computer, all files of a format interleaved; a measurement that other work disturbed is taken again
+by the next call. Finished steps lie in the work folder and are not repeated, so the program can be stopped and started
+at will. Beside the JSON a page is written, ``tasks.md``.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from torch import nn
 import mobiledistill as md
 from benchmarks._task_cases import CASES, Case
 from benchmarks._task_page import page
+from converters import Format
 from mobiledistill.devices import Host, Subject, latency_per_use
 from mobiledistill.distill import HardTargets
 from mobiledistill.prune import channel_groups, cut
@@ -68,7 +70,7 @@ def measure(case: Case, workdir: Path, seed: int, quick: bool) -> dict[str, Any]
     }
     teacher = case.answers(ours.task, _module_predict(ours.task, ours.teacher))
     students = {form: case.answers(ours.task, _file_predict(one.path)) for form, one in ours.result.artifacts.items()}
-    latency = _latency(ours, folder)
+    latency = _latency(ours, rivals, folder)
     found: dict[str, Any] = {
         "teacher": {**case.figures(ours.task, teacher), **_teacher_facts(ours), **latency["teacher"]},
         "student": {},
@@ -98,7 +100,7 @@ def measure(case: Case, workdir: Path, seed: int, quick: bool) -> dict[str, Any]
             **case.figures(ours.task, answers),
             "format": first,
             "size_bytes": artifact.size_bytes,
-            "latency_ms": artifact.latency_ms,
+            "latency_ms": latency[name],
             "ours_minus_it": case.difference(ours.task, students[first], answers),
         }
     found["more"] = case.more(ours.task, _module_predict(ours.task, ours.teacher), _file_predict, ours.result)
@@ -111,7 +113,14 @@ def _quantized_after_training(ours: md.DemoRun, workdir: Path) -> md.Compression
     schedule = md.Schedule(cut_steps=1, distill=untrained, quantize=untrained, rounds=1)
     first = next(iter(ours.result.artifacts))
     return md.compress(
-        ours.teacher, ours.task, _NO_LIMIT, formats=(first,), schedule=schedule, workdir=workdir, progress=_tell
+        ours.teacher,
+        ours.task,
+        _NO_LIMIT,
+        device=_Unmeasured(),
+        formats=(first,),
+        schedule=schedule,
+        workdir=workdir,
+        progress=_tell,
     )
 
 
@@ -136,6 +145,7 @@ def _without_teacher(ours: md.DemoRun, demo: md.DemoTask, seed: int, workdir: Pa
         _NO_LIMIT,
         student=_untaught(ours, demo, seed),
         distill=HardTargets(),
+        device=_Unmeasured(),
         formats=(first,),
         schedule=schedule,
         workdir=workdir,
@@ -168,49 +178,79 @@ def _untaught(ours: md.DemoRun, demo: md.DemoTask, seed: int) -> nn.Module:
     return student
 
 
-def _latency(ours: md.DemoRun, folder: Path) -> dict[str, Any]:
-    """Milliseconds of one use of the float teacher and of the student, by format, measured in turns."""
+class _Unmeasured:
+    """A device for students that are measured later, in turns with others."""
+
+    name = "none"
+    formats: tuple[Format, ...] = ()
+
+    def signatures(self, path: Path, fmt: Format) -> tuple[str, ...]:
+        return ()
+
+    def measure(self, path: Path, fmt: Format, *_: Any, **__: Any) -> None:
+        return None
+
+
+def _latency(ours: md.DemoRun, rivals: Mapping[str, md.CompressionResult], folder: Path) -> dict[str, Any]:
+    """Milliseconds of one use of the float teacher, of the student, by format, and of its rivals, all in turns."""
     kept = folder / "latency.json"
-    if kept.exists():
-        known: dict[str, Any] = json.loads(kept.read_text())
-        return known
-    signatures = {name: signature for name, signature in ours.task.signatures.items() if signature.exported}
-    inputs = {
-        name: {key: value[:1] for key, value in ours.task.calibration_inputs(name).items()} for name in signatures
-    }
-    calls = {name: signature.calls_per_use for name, signature in signatures.items()}
+    if kept.exists() and (known := json.loads(kept.read_text()))["verdict"] == "valid":
+        return dict(known)
     found: dict[str, Any] = {"teacher": {}, "student": {}, "faster": {}, "verdict": "valid"}
+    folder.mkdir(parents=True, exist_ok=True)
     for form, artifact in ours.result.artifacts.items():
         if form not in Host().formats:
             continue
-        programs = [
-            md.Program(
-                ours.task.exported(ours.teacher, name),
-                {key: torch.as_tensor(value) for key, value in inputs[name].items()},
-                tuple(signature.outputs),
-                name,
-            )
-            for name, signature in signatures.items()
-        ]
-        written = md.convert(programs, folder / f"teacher{artifact.path.suffix}")
-        subjects = [
-            Subject(path, form, inputs[name], signature=name)
-            for path in (written, artifact.path)
-            for name in signatures
-        ]
-        measured = Host().measure_interleaved(subjects)
-        found["verdict"] = next((one.verdict for one in measured if one.verdict != "valid"), found["verdict"])
-        half = len(signatures)
-        uses = [
-            latency_per_use(dict(zip(signatures, part, strict=True)), calls).latency_ms
-            for part in (measured[:half], measured[half:])
-        ]
-        found["teacher"].setdefault("latency_ms", uses[0])
-        found["student"][form] = uses[1]
-        found["faster"][form] = uses[0] / uses[1]
-    kept.parent.mkdir(parents=True, exist_ok=True)
+        files = {"teacher": _float_teacher(ours, folder / f"teacher{artifact.path.suffix}"), "student": artifact.path}
+        files |= {name: rival.artifacts[form].path for name, rival in rivals.items() if form in rival.artifacts}
+        uses, verdict = _uses(ours.task, form, files)
+        if verdict != "valid":
+            found["verdict"] = verdict
+        found["teacher"].setdefault("latency_ms", uses["teacher"])
+        found["student"][form] = uses["student"]
+        found["faster"][form] = uses["teacher"] / uses["student"]
+        found |= {name: uses[name] for name in rivals if name in uses}
     kept.write_text(json.dumps(found))
     return found
+
+
+def _float_teacher(ours: md.DemoRun, path: Path) -> Path:
+    programs = [
+        md.Program(
+            ours.task.exported(ours.teacher, name),
+            {key: torch.as_tensor(value) for key, value in _one_input(ours.task, name).items()},
+            tuple(signature.outputs),
+            name,
+        )
+        for name, signature in ours.task.signatures.items()
+        if signature.exported
+    ]
+    return md.convert(programs, path)
+
+
+def _uses(task: md.Task, form: Format, files: Mapping[str, Path]) -> tuple[dict[str, float], str]:
+    """Milliseconds of one use of each file, and whether they count."""
+    signatures = {name: signature for name, signature in task.signatures.items() if signature.exported}
+    asked = [(owner, name) for owner in files for name in signatures]
+    measured = dict(
+        zip(
+            asked,
+            Host().measure_interleaved(
+                [Subject(files[owner], form, _one_input(task, name), signature=name) for owner, name in asked]
+            ),
+            strict=True,
+        )
+    )
+    calls = {name: signature.calls_per_use for name, signature in signatures.items()}
+    uses = {
+        owner: latency_per_use({name: measured[owner, name] for name in signatures}, calls).latency_ms
+        for owner in files
+    }
+    return uses, next((one.verdict for one in measured.values() if one.verdict != "valid"), "valid")
+
+
+def _one_input(task: md.Task, signature: str) -> dict[str, Any]:
+    return {key: value[:1] for key, value in task.calibration_inputs(signature).items()}
 
 
 def _teacher_facts(ours: md.DemoRun) -> dict[str, Any]:

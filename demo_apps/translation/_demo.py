@@ -45,7 +45,7 @@ demo = Demo(
             teacher_recipe=TEACHER_RECIPE,
             schedule=Schedule(
                 cut_steps=1,
-                distill=Recipe(epochs=4, learning_rate=1e-3, warmup_epochs=0.3, average=0.997),
+                distill=Recipe(epochs=10, learning_rate=1e-3, warmup_epochs=0.3, average=0.997),
                 quantize=Recipe(epochs=1, learning_rate=2e-4, weight_decay=0.0, warmup_epochs=0.1),
                 stretch=1.0,
                 rounds=4,
