@@ -71,7 +71,7 @@ def _section(
     data = "synthetic data" if conditions["synthetic"] else "real data"
     quick = ", the quick way" if conditions["quick"] else ""
     lines.append(
-        f"- {task['teacher']['n']} test samples, {data}, seed {conditions['seed']}{quick}. Teacher and student timed in"
-        f" turns, one thread; the other latencies on their own. Measurement: {conditions['latency']}."
+        f"- {task['teacher']['n']} test samples, {data}, seed {conditions['seed']}{quick}. All files of a format"
+        f" timed in turns, one thread of {conditions['cpu']}, a measurement that is {conditions['latency']}."
     )
     return [*lines, ""]

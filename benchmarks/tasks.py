@@ -28,7 +28,7 @@ import mobiledistill as md
 from benchmarks._task_cases import CASES, Case
 from benchmarks._task_page import page
 from converters import Format
-from mobiledistill.devices import Host, Subject, latency_per_use
+from mobiledistill.devices import Host, Measurement, Subject, latency_per_use
 from mobiledistill.distill import HardTargets
 from mobiledistill.prune import channel_groups, cut
 
@@ -79,6 +79,7 @@ def measure(case: Case, workdir: Path, seed: int, quick: bool) -> dict[str, Any]
             "quick": quick,
             "synthetic": bool(getattr(ours.task, "synthetic", False)),
             "torch": torch.__version__,
+            "cpu": latency["cpu"],
             "latency": latency["verdict"],
         },
     }
@@ -196,16 +197,16 @@ def _latency(ours: md.DemoRun, rivals: Mapping[str, md.CompressionResult], folde
     kept = folder / "latency.json"
     if kept.exists() and (known := json.loads(kept.read_text()))["verdict"] == "valid":
         return dict(known)
-    found: dict[str, Any] = {"teacher": {}, "student": {}, "faster": {}, "verdict": "valid"}
+    found: dict[str, Any] = {"teacher": {}, "student": {}, "faster": {}, "verdict": "valid", "cpu": ""}
     folder.mkdir(parents=True, exist_ok=True)
     for form, artifact in ours.result.artifacts.items():
         if form not in Host().formats:
             continue
         files = {"teacher": _float_teacher(ours, folder / f"teacher{artifact.path.suffix}"), "student": artifact.path}
         files |= {name: rival.artifacts[form].path for name, rival in rivals.items() if form in rival.artifacts}
-        uses, verdict = _uses(ours.task, form, files)
-        if verdict != "valid":
-            found["verdict"] = verdict
+        uses, measured = _uses(ours.task, form, files)
+        found["cpu"] = measured[0].device.cpu
+        found["verdict"] = next((one.verdict for one in measured if one.verdict != "valid"), found["verdict"])
         found["teacher"].setdefault("latency_ms", uses["teacher"])
         found["student"][form] = uses["student"]
         found["faster"][form] = uses["teacher"] / uses["student"]
@@ -228,25 +229,20 @@ def _float_teacher(ours: md.DemoRun, path: Path) -> Path:
     return md.convert(programs, path)
 
 
-def _uses(task: md.Task, form: Format, files: Mapping[str, Path]) -> tuple[dict[str, float], str]:
-    """Milliseconds of one use of each file, and whether they count."""
+def _uses(task: md.Task, form: Format, files: Mapping[str, Path]) -> tuple[dict[str, float], list[Measurement]]:
+    """Milliseconds of one use of each file, and the measurements behind them."""
     signatures = {name: signature for name, signature in task.signatures.items() if signature.exported}
     asked = [(owner, name) for owner in files for name in signatures]
-    measured = dict(
-        zip(
-            asked,
-            Host().measure_interleaved(
-                [Subject(files[owner], form, _one_input(task, name), signature=name) for owner, name in asked]
-            ),
-            strict=True,
-        )
+    measurements = Host().measure_interleaved(
+        [Subject(files[owner], form, _one_input(task, name), signature=name) for owner, name in asked]
     )
+    measured = dict(zip(asked, measurements, strict=True))
     calls = {name: signature.calls_per_use for name, signature in signatures.items()}
     uses = {
         owner: latency_per_use({name: measured[owner, name] for name in signatures}, calls).latency_ms
         for owner in files
     }
-    return uses, next((one.verdict for one in measured.values() if one.verdict != "valid"), "valid")
+    return uses, measurements
 
 
 def _one_input(task: md.Task, signature: str) -> dict[str, Any]:
