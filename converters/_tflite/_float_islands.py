@@ -41,19 +41,23 @@ _MOVES_NUMBERS = (
 def fence_float_islands(program: torch.export.ExportedProgram) -> fx.GraphModule | None:
     """The program with a fence before each dequantized input of an operator that wants all inputs on one grid.
 
-    Only where the operator's answer stays float: what is quantized right behind it has the module's own grids. None
-    where no fence is needed.
+    None where no fence is needed: where all inputs lie on one grid anyway, as the module has it, or the operator's
+    answer is quantized right behind it.
     """
     module: fx.GraphModule = program.module(check_guards=False)
     fenced = False
     for node in list(module.graph.nodes):
-        if _name(node) in _ONE_GRID and not _is_quantized_next(node):
-            for source in node.all_input_nodes:
-                if _is_dequantized(source):
-                    with module.graph.inserting_before(node):
-                        fence = module.graph.call_function(torch.ops.aten.mul.Tensor, (source, _FENCE))
-                    node.replace_input_with(source, fence)
-                    fenced = True
+        if _name(node) not in _ONE_GRID or _is_quantized_next(node):
+            continue
+        joined = [source for source in node.all_input_nodes if _name(node) != "where" or source is not node.args[0]]
+        grids = {source: _grid_of(source) for source in joined}
+        if len(set(grids.values())) == 1:
+            continue
+        for source in (source for source, grid in grids.items() if grid is not None):
+            with module.graph.inserting_before(node):
+                fence = module.graph.call_function(torch.ops.aten.mul.Tensor, (source, _FENCE))
+            node.replace_input_with(source, fence)
+            fenced = True
     if not fenced:
         return None
     module.recompile()
@@ -90,10 +94,11 @@ def _is_quantized_next(node: fx.Node) -> bool:
     )
 
 
-def _is_dequantized(node: fx.Node) -> bool:
+def _grid_of(node: fx.Node) -> tuple[fx.node.Argument, ...] | None:
+    """Scale and zero point of what was dequantized; None for other numbers."""
     while _name(node) in _MOVES_NUMBERS:
         node = node.all_input_nodes[0]
-    return _name(node) == "dequantize_per_tensor"
+    return node.args[1:3] if _name(node) == "dequantize_per_tensor" else None
 
 
 def _name(node: fx.Node) -> str:

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from converters import Program, compare, load
+from converters._program import export_program
 from converters._tflite import export_tflite
+from converters._tflite._float_islands import fence_float_islands
 from converters._tflite._schema import operator_name, read_model
 from mobiledistill.quantize import KeepFloat, calibrate, freeze, prepare
 
@@ -71,3 +73,23 @@ def test_an_operator_between_integer_layers_clips_none_of_its_inputs(tmp_path: P
     model = read_model(path)
     factors = [operator for operator in model.subgraphs[0].operators if operator_name(model, operator) == "MUL"]
     assert not factors  # what keeps the converter away is taken out again
+
+
+def test_what_lies_on_one_grid_stays_integer() -> None:
+    """A cache and what is new, joined for a convolution: the module's own integers, which nothing may pull apart."""
+
+    class _Stream(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Conv1d(4, 4, 3)
+
+        def forward(self, new: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+            joined = torch.cat([past, new], 2)
+            return self.layer(joined), joined[..., -2:]
+
+    frames = {"new": torch.randn(16, 4, 8), "past": torch.randn(16, 4, 2)}
+    prepared = prepare({"main": _Stream().eval()})
+    calibrate(prepared, {"main": frames}, 99.99)
+    inputs = {name: value[:1] for name, value in frames.items()}
+    program = Program(freeze(prepared)["main"], inputs, ("logits", "newest"))
+    assert fence_float_islands(export_program(program)) is None
