@@ -109,13 +109,13 @@ def measure(case: Case, workdir: Path, seed: int, quick: bool) -> dict[str, Any]
 
 
 def _quantized_after_training(ours: md.DemoRun, workdir: Path) -> md.CompressionResult:
-    """The uncut teacher in integers, calibrated and not trained again."""
+    """The uncut teacher in integers, calibrated as the student is, and not trained again."""
     untrained = md.Recipe(epochs=0)
     schedule = md.Schedule(cut_steps=1, distill=untrained, quantize=untrained, rounds=1)
     first = next(iter(ours.result.artifacts))
     return md.compress(
         ours.teacher,
-        ours.task,
+        ours.transfer,
         _NO_LIMIT,
         device=_Unmeasured(),
         formats=(first,),
