@@ -177,6 +177,9 @@ def test_a_tie_may_move_what_is_behind_it_in_few_samples() -> None:
     errors = np.zeros((40, 200))
     errors[7, :8] = [1, 1, 2, 1, 1, -2, 1, 1]
     judged(errors)
+    errors[10:15] = errors[7]  # six samples of forty: no longer few
+    with pytest.raises(ParityError, match="equals its module on only"):
+        judged(errors)
 
 
 def test_a_fault_in_every_sample_is_none_of_ties_however_few_values_it_moves() -> None:
