@@ -37,7 +37,7 @@ class DemoRequest:
         split: one of the task's splits.
         data: folder of the recordings, images or texts; None: where the demo finds them.
         seed: of everything random.
-        quick: a slice of the data is enough: the whole path within 90 seconds, not the accuracy.
+        quick: a slice of the data is enough: the whole path within minutes, not the accuracy.
     """
 
     split: str
