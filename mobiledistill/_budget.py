@@ -46,6 +46,8 @@ class Budget:
     Args:
         size_bytes: bytes of the file as written; for a folder (.mlpackage) the sum of its files.
         latency_ms: time of one use at batch 1 on the chosen device, in milliseconds.
+        latency_share: that time as a share of what the teacher's own 32-bit file takes in the same format on the same
+            device; 0.5 is twice as fast.
         peak_memory_bytes: memory that loading and running adds to the process, in bytes.
         download_bytes: bytes after the compression a store applies (zip).
         max_metric_drop: how many points of the task's metric, in its own unit, the student may lose against its
@@ -59,6 +61,7 @@ class Budget:
 
     size_bytes: PerFormat | None = None
     latency_ms: PerFormat | None = None
+    latency_share: PerFormat | None = None
     peak_memory_bytes: PerFormat | None = None
     download_bytes: PerFormat | None = None
     max_metric_drop: float | None = None
@@ -85,6 +88,7 @@ class Budget:
         said = [
             _said(self.size_bytes, 1000, "kB"),
             _said(self.latency_ms, 1, "ms" + at),
+            _said(self.latency_share, 1, "of the teacher's latency" + at),
             _said(self.peak_memory_bytes, 1e6, "MB of memory"),
             _said(self.download_bytes, 1000, "kB to download"),
             _said(self.max_metric_drop, 1, "points lost"),
@@ -139,7 +143,7 @@ class Budget:
             raise InputError(f"{name} must be greater than 0 and finite, but got {value!r}.")
 
 
-_FILE_LIMITS = ("size_bytes", "latency_ms", "peak_memory_bytes", "download_bytes")
+_FILE_LIMITS = ("size_bytes", "latency_ms", "latency_share", "peak_memory_bytes", "download_bytes")
 _LIMITS = (*_FILE_LIMITS, "max_metric_drop")
 
 

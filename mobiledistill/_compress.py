@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from converters import FORMATS, Format, size_bytes, suffix_of
+from converters import FORMATS, Format, size_bytes
 from mobiledistill._budget import Budget
-from mobiledistill._files import File, check_limits, quantity, write_and_measure
+from mobiledistill._files import File, check_limits, quantity, teacher_file, write_and_measure
 from mobiledistill._job import Job, Latency, bytes_per_weight
 from mobiledistill._plan import Plan
 from mobiledistill._progress import Progress
@@ -199,7 +199,7 @@ def _try_untrained(
 
 
 def _aim(name: str) -> float:
-    return _LATENCY_AIM if name in ("latency_ms", "peak_memory_bytes") else _BYTES_AIM
+    return _LATENCY_AIM if name in ("latency_ms", "latency_share", "peak_memory_bytes") else _BYTES_AIM
 
 
 def _learn(job: Job, source: Source, cost: CostModel, plan: Plan, files: Mapping[Format, File]) -> None:
@@ -383,20 +383,17 @@ def _teacher_facts(job: Job, source: Source, cost: CostModel) -> TeacherFacts:
     first = job.formats[0]
     modules = signature_modules(job.task, job.teacher)
 
-    def write(scheme: Scheme, name: str) -> tuple[int, Latency | None]:
-        folder = job.run.path / "teacher" / name
-        path = folder / f"student{suffix_of(first)}"
-        if not path.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            path = export(programs_of(job.task, integers_of(job.task, job.teacher, scheme)), (first,), folder, scheme)[
-                first
-            ]
-        return size_bytes(path), job.measure(path, first)
+    def write(scheme: Scheme, format: Format = first) -> tuple[int, Latency | None]:
+        path = teacher_file(job, format, scheme)
+        return size_bytes(path), job.measure(path, format)
 
     with job.phase("teacher"):
         job.report("teacher", 0, 1, f"its scores, and its files in {first}")
-        size, latency = write(None, "float32")
-        quantized_size, quantized_latency = (size, latency) if job.scheme is None else write(job.scheme, "stored")
+        size, latency = write(None)
+        for format, name in job.file_limits():
+            if name == "latency_share" and (measured := write(None, format)[1]) is not None:
+                job.teacher_ms[format] = measured.use.latency_ms
+        quantized_size, quantized_latency = (size, latency) if job.scheme is None else write(job.scheme)
         score = _teacher_score(job, modules, "test")
         validation_score = _teacher_score(job, modules, "validation")
     if isinstance(source, Cuts) and job.student is None:
@@ -404,6 +401,9 @@ def _teacher_facts(job: Job, source: Source, cost: CostModel) -> TeacherFacts:
         cost.correct((first, "size_bytes"), full, quantized_size)
         if quantized_latency is not None:
             cost.correct((first, "latency_ms"), full, quantized_latency.use.ci95_ms[1])
+        if quantized_latency is not None and first in job.teacher_ms:
+            share = quantized_latency.use.ci95_ms[1] / job.teacher_ms[first]
+            cost.correct((first, "latency_share"), full, share)
     return TeacherFacts(
         score=score,
         validation_score=validation_score,

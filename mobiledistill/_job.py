@@ -65,6 +65,8 @@ class Job:
     schedule: Schedule
     run: Workdir
     progress: Progress | None
+    teacher_ms: dict[Format, float] = field(default_factory=dict)
+    """Latency of one use of the teacher's 32-bit file, where a limit is a share of it."""
     seconds: dict[str, float] = field(default_factory=dict)
     rounds: list[dict[str, Any]] = field(default_factory=list)
 
@@ -171,7 +173,7 @@ class Job:
         if format not in self.device.formats:
             return None
         exported = exported_signatures(self.task)
-        limit = self.budget.limit("latency_ms", format)
+        limit = self._latency_limit_ms(format)
         asked = {"limit_ms": limit, "percentile": self.budget.latency_percentile, "threads": self.budget.threads}
 
         def measure() -> list[str]:
@@ -198,6 +200,12 @@ class Job:
         measurements = {name: Measurement.from_json(text) for name, text in zip(exported, texts, strict=True)}
         calls = {name: signature.calls_per_use for name, signature in exported.items()}
         return Latency(latency_per_use(measurements, calls), next(iter(measurements.values())))
+
+    def _latency_limit_ms(self, format: Format) -> float | None:
+        """The tighter of the limit in milliseconds and that in shares of the teacher, as far as it is known yet."""
+        share, teacher_ms = self.budget.limit("latency_share", format), self.teacher_ms.get(format)
+        limits = [self.budget.limit("latency_ms", format), share and teacher_ms and share * teacher_ms]
+        return min((limit for limit in limits if limit is not None), default=None)
 
     def file_limits(self) -> dict[Target, float]:
         """The limits on files that can be measured here."""

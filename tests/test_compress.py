@@ -226,6 +226,27 @@ def test_a_latency_budget_is_met_on_measured_files(tmp_path: Path) -> None:
     assert (result.artifacts["tflite"].latency_ms or limit) < limit
 
 
+def test_a_share_of_the_teachers_latency_is_met_where_it_can_be_measured(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    wide = train_model(Residual(96), Stripes(), Recipe(epochs=2, learning_rate=1e-2), workdir=tmp_path / "teacher")
+    result = compress(
+        wide,
+        Stripes(),
+        Budget(latency_share=0.2),
+        formats=("tflite", "coreml"),
+        schedule=SHORT,
+        device=HOST,
+        workdir=tmp_path / "run",
+    )
+    assert result.met
+    assert not result.plan.cuts_nothing
+    tflite, coreml = result.limits
+    assert (tflite.name, tflite.limit, coreml.status) == ("latency_share", 0.2, "unmeasured")
+    assert result.teacher.use is not None
+    assert tflite.measured == (result.artifacts["tflite"].latency_ms or 0.0) / result.teacher.use.latency_ms
+    assert 0.0 < tflite.measured < 0.2
+
+
 def test_a_student_that_learned_nothing_reaches_nothing(teacher: nn.Module, tmp_path: Path) -> None:
     idle = Schedule(cut_steps=1, distill=Recipe(epochs=0), quantize=Recipe(epochs=0), quick=Recipe(epochs=0))
     torch.manual_seed(3)

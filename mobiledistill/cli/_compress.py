@@ -26,6 +26,7 @@ def compress(
     job: Annotated[Path, typer.Argument(help="A Python file that defines teacher() and task().")],
     size: options.Size = None,
     latency: options.Latency = None,
+    latency_share: options.LatencyShare = None,
     memory: options.Memory = None,
     download: options.Download = None,
     max_drop: options.Drop = None,
@@ -40,7 +41,7 @@ def compress(
     JOB is a Python file of yours, and it is run: it defines teacher(), which returns a trained torch module, and
     task(), which returns what must be learned (mobiledistill.Task). It may define schedule() too.
     """
-    budget = options.budget_of(size, latency, memory, download, max_drop)
+    budget = options.budget_of(size, latency, latency_share, memory, download, max_drop)
     wanted = options.formats_of(formats)
     module = _load(job)
     schedule = module.schedule() if hasattr(module, "schedule") else Schedule(seed=seed)

@@ -38,6 +38,7 @@ def _command(name: str, demo: Demo) -> Callable[..., None]:
     def run(
         size: options.Size = None,
         latency: options.Latency = None,
+        latency_share: options.LatencyShare = None,
         memory: options.Memory = None,
         download: options.Download = None,
         max_drop: options.Drop = None,
@@ -60,7 +61,7 @@ def _command(name: str, demo: Demo) -> Callable[..., None]:
             if given is not None:
                 try_out(task, chosen, option, given, workdir, wanted, as_json)
                 return
-        limits = (size, latency, memory, download, max_drop)
+        limits = (size, latency, latency_share, memory, download, max_drop)
         budget = None if all(limit is None for limit in limits) else options.budget_of(*limits)
         request = DemoRequest(split or chosen.splits[0], data, seed, quick)
         with progress_bars() as progress:

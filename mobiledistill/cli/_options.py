@@ -18,6 +18,7 @@ __all__ = [
     "Formats",
     "Json",
     "Latency",
+    "LatencyShare",
     "Memory",
     "Quick",
     "Seed",
@@ -30,6 +31,9 @@ __all__ = [
 Size = Annotated[str | None, typer.Option("--size", help="Most bytes of each file, such as 60kB (1 kB = 1000 bytes).")]
 Latency = Annotated[
     str | None, typer.Option("--latency", help="Most time of one use, such as 0.3ms; 0.3ms@p90 for a percentile.")
+]
+LatencyShare = Annotated[
+    float | None, typer.Option("--latency-share", help="Most time of one use, in shares of the teacher's: 0.5 is half.")
 ]
 Memory = Annotated[str | None, typer.Option("--memory", help="Most memory that loading and running adds, such as 5MB.")]
 Download = Annotated[
@@ -48,16 +52,22 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and no
 
 
 def budget_of(
-    size: str | None, latency: str | None, memory: str | None, download: str | None, drop: float | None
+    size: str | None,
+    latency: str | None,
+    latency_share: float | None,
+    memory: str | None,
+    download: str | None,
+    drop: float | None,
 ) -> Budget:
     """The budget that the options spell out."""
-    if size is None and latency is None and memory is None and download is None and drop is None:
+    if all(limit is None for limit in (size, latency, latency_share, memory, download, drop)):
         raise InputError("No limit was given; give at least one, for example --size 60kB or --latency 0.3ms.")
     amount, _, percentile = (latency or "").partition("@p")
     percentile_limit = Budget.parse(f"1ms@p{percentile}").latency_percentile if percentile else 50.0
     return Budget(
         size_bytes=None if size is None else parse_bytes(size),
         latency_ms=None if latency is None else parse_ms(amount),
+        latency_share=latency_share,
         peak_memory_bytes=None if memory is None else parse_bytes(memory),
         download_bytes=None if download is None else parse_bytes(download),
         max_metric_drop=drop,

@@ -103,6 +103,8 @@ def amount(name: str, value: float | None, unit: str, precision: int = 3) -> str
     """A value in the unit that the limit's name ends in; all other limits are on differences of scores, in ``unit``."""
     if name.endswith("_bytes"):
         return size(value, precision)
+    if name.endswith("_share"):
+        return percent(value)
     return milliseconds(value, precision) if name.endswith("_ms") else score(value, points(unit), precision)
 
 

@@ -17,6 +17,7 @@ _FORMATS = {"tflite": "TFLite", "coreml": "Core ML", "onnx": "ONNX"}
 _LIMITS = {
     "size_bytes": "File size",
     "latency_ms": "Latency",
+    "latency_share": "Share of the teacher's latency",
     "peak_memory_bytes": "Peak memory",
     "download_bytes": "Download",
 }
