@@ -6,11 +6,21 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from demo_apps.speech.sentences._features import MELS
 from mobiledistill import Head, Output, Signature, TensorSpec
 
-__all__ = ["DELAY_FRAMES", "SUBSAMPLING", "WIDTH", "SentencesNet", "sentences_net", "stream_signature"]
+__all__ = [
+    "DELAY_FRAMES",
+    "SUBSAMPLING",
+    "WIDTH",
+    "Lesson",
+    "SentencesNet",
+    "lesson_signature",
+    "sentences_net",
+    "stream_signature",
+]
 
 SUBSAMPLING = 8
 """Feature frames to one frame of logits."""
@@ -23,6 +33,7 @@ _STEM = 32
 # frame it writes. A block answers that much later.
 _FINE, _FINE_KERNEL, _FINE_AHEAD = 2, 11, 3
 _COARSE, _COARSE_KERNEL, _COARSE_AHEAD = 5, 9, 2
+_MIDDLE = 3  # coarse blocks before the head that only lessons ask
 
 DELAY_FRAMES = 4 * _FINE * _FINE_AHEAD + 8 * _COARSE * _COARSE_AHEAD
 """How many feature frames later the answer to a frame is complete: 1.04 s."""
@@ -45,7 +56,7 @@ class SentencesNet(nn.Module):
     Each layer that looks along time joins what it kept of the past (its cache) with the new frames, convolves without
     padding and keeps the newest frames for the next call. Looking ahead is waiting: a block answers a few frames late,
     so its shortcut is late by as much, and the whole network by 1.04 s. Chunks of any length, multiples of 8, give the
-    same numbers as the whole utterance at once; training uses the latter.
+    same numbers as the whole utterance at once; training uses the latter (:class:`Lesson`).
 
     Args:
         tokens: size of the vocabulary.
@@ -61,6 +72,7 @@ class SentencesNet(nn.Module):
         self.fine = nn.ModuleList(_Block(width, inner, _FINE_KERNEL, _FINE_AHEAD) for _ in range(_FINE))
         self.halve = _ConvNorm(width, width, (1, 2), stride=(1, 2))
         self.coarse = nn.ModuleList(_Block(width, inner, _COARSE_KERNEL, _COARSE_AHEAD) for _ in range(_COARSE))
+        self.middle = nn.Conv2d(width, tokens, 1)
         self.head = nn.Conv2d(width, tokens, 1)
 
     def forward(
@@ -92,8 +104,42 @@ class SentencesNet(nn.Module):
             joined = torch.cat([past, maps], dim=3)
             new.append(joined[..., 1 - _COARSE_KERNEL :])
             maps = block(joined)
-        logits = self.head(maps.relu()).squeeze(2).transpose(1, 2)
-        return (logits, *new)
+        return (_logits(self.head, maps), *new)
+
+    def lesson(self, features: Tensor, dropout: float) -> tuple[Tensor, Tensor]:
+        """Whole utterances ``(n, 1, 64, 8 * t)`` to the logits of the end and of the middle; see :class:`Lesson`."""
+        maps = self.first(functional.pad(features, (1, 0))).relu()
+        maps = self.collapse(self.second(functional.pad(maps, (1, 0))).relu()).relu()
+        left_out = [2 * dropout * (place + 1) / (_FINE + _COARSE) for place in range(_FINE + _COARSE)]
+        for block, skipped in zip(self.fine, left_out[:_FINE], strict=True):
+            maps = block(functional.pad(maps, (_FINE_KERNEL - 1, 0)), dropout, skipped)
+        maps = middle = self.halve(maps)
+        for place, (block, skipped) in enumerate(zip(self.coarse, left_out[_FINE:], strict=True), start=1):
+            maps = block(functional.pad(maps, (_COARSE_KERNEL - 1, 0)), dropout, skipped)
+            middle = maps if place == _MIDDLE else middle
+        return _logits(self.head, maps), _logits(self.middle, middle)
+
+
+class Lesson(nn.Module):
+    """The network as it is trained: whole utterances after silence, and a second answer from the middle.
+
+    That the middle must answer too (intermediate CTC, Lee and Watanabe 2021) teaches the lower blocks more than what
+    reaches them from the end; no file holds that head.
+
+    Args:
+        net: what learns.
+        dropout: share of the inner channels that are left out while it trains, and up to twice that share of whole
+            blocks, more of the later ones (Huang et al. 2016).
+    """
+
+    def __init__(self, net: SentencesNet, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.net = net
+        self.dropout = dropout
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Features ``(n, 1, 64, 8 * t)`` to two times logits ``(n, t, tokens)``: the answer, and the middle's."""
+        return self.net.lesson(features, self.dropout)
 
 
 def stream_signature(tokens: int, width: int, chunk_frames: int, calls_per_use: float) -> Signature:
@@ -116,6 +162,21 @@ def stream_signature(tokens: int, width: int, chunk_frames: int, calls_per_use: 
         calls_per_use=calls_per_use,
         state=tuple((f"new_{name}", f"past_{name}") for name in caches),
     )
+
+
+def lesson_signature(tokens: int, frames: int) -> Signature:
+    """How a network is trained: features in, the logits of its end and of its middle out; no file holds it."""
+    logits = Output((1, frames // SUBSAMPLING, tokens), Head.CTC, mask="frames")
+    return Signature(
+        inputs={"features": TensorSpec((1, 1, MELS, frames))},
+        outputs={"logits": logits, "middle_logits": logits},
+        exported=False,
+    )
+
+
+def _logits(head: nn.Module, maps: Tensor) -> Tensor:
+    logits: Tensor = head(maps.relu()).squeeze(2).transpose(1, 2)
+    return logits
 
 
 class _ConvNorm(nn.Sequential):
@@ -142,8 +203,19 @@ class _Block(nn.Module):
         self.widen = _ConvNorm(width, inner, (1, 1))
         self.narrow = _ConvNorm(inner, width, (1, 1))
 
-    def forward(self, joined: Tensor) -> Tensor:
-        """Frames with their past ``(n, width, 1, past + t)`` to ``(n, width, 1, t)``."""
-        heard = self.narrow(self.widen(self.along_time(joined)).relu())
+    def forward(self, joined: Tensor, dropout: float = 0.0, skipped: float = 0.0) -> Tensor:
+        """Frames with their past ``(n, width, 1, past + t)`` to ``(n, width, 1, t)``.
+
+        Args:
+            joined: the frames.
+            dropout: share of the inner channels that training leaves out.
+            skipped: share of the rows for which training leaves the whole block out.
+        """
+        inner = self.widen(self.along_time(joined)).relu()
+        if dropout and self.training:
+            inner = functional.dropout(inner, dropout)
+        heard = self.narrow(inner)
+        if skipped and self.training:
+            heard = heard * functional.dropout(torch.ones(len(heard), 1, 1, 1, device=heard.device), skipped)
         added: Tensor = heard + joined[..., self.past - self.ahead : -self.ahead]
         return added

@@ -19,11 +19,19 @@ from demo_apps.speech.sentences._decode import DictionaryBeam, greedy
 from demo_apps.speech.sentences._features import MELS, Floats, log_mel
 from demo_apps.speech.sentences._language import Bigram
 from demo_apps.speech.sentences._listen import CHUNK_FRAMES, Arrays, Listener, answer_frames, chunked
-from demo_apps.speech.sentences._net import DELAY_FRAMES, SUBSAMPLING, WIDTH, stream_signature
+from demo_apps.speech.sentences._net import (
+    DELAY_FRAMES,
+    SUBSAMPLING,
+    WIDTH,
+    Lesson,
+    SentencesNet,
+    lesson_signature,
+    stream_signature,
+)
 from demo_apps.speech.sentences._score import word_error_rate
 from demo_apps.speech.sentences._tokens import BLANK, Tokens
 from demo_apps.speech.sentences._utterance import Corpus
-from mobiledistill import Batch, Metric, Predict, Score, Signature, Split
+from mobiledistill import Batch, InputError, Metric, Predict, Score, Signature, Split
 
 __all__ = ["SentencesTask", "sentences"]
 
@@ -33,6 +41,7 @@ Decode = Callable[[Floats], list[str]]
 _CALIBRATION_UTTERANCES = 256
 _ROW_FRAMES = 640  # a little more than the longest utterance of AN4
 _TYPICAL_FRAMES = 270  # the mean of AN4
+_MIDDLE_SHARE = 0.3  # of the loss
 
 
 def sentences(data: Path | None = None, seed: int = 0) -> SentencesTask:
@@ -58,9 +67,9 @@ def sentences(data: Path | None = None, seed: int = 0) -> SentencesTask:
 class SentencesTask:
     """Which words are spoken: what ``mobiledistill.Task`` asks for.
 
-    One signature, ``main``: a chunk of ``features`` (1, 1, 64, 64), log-mel frames made mean 0 and deviation 1 in each
-    band, and what each layer keeps of the past, to ``logits`` (1, 8, tokens) and what each layer keeps for the next
-    chunk. In training the chunk is a whole utterance and nothing has been heard before.
+    Files hold one signature, ``main``: a chunk of ``features`` (1, 1, 64, 64), log-mel frames made mean 0 and deviation
+    1 in each band, and what each layer keeps of the past, to ``logits`` (1, 8, tokens) and what each layer keeps for
+    the next chunk. Training uses another, ``lesson``: whole utterances to the logits of the end and of the middle.
 
     Args:
         corpus: the recordings.
@@ -68,6 +77,7 @@ class SentencesTask:
         seed: of the order of the batches and of what is done to the utterances.
         batch_size: rows of a training batch, each of about six seconds of speech.
         augmentation: what is done to training utterances; None: nothing.
+        dropout: see :class:`Lesson`; helps a network that is large for its data.
 
     Attributes:
         source: where the recordings come from, for people.
@@ -87,12 +97,14 @@ class SentencesTask:
         seed: int = 0,
         batch_size: int = 8,
         augmentation: Augmentation | None = None,
+        dropout: float = 0.0,
     ) -> None:
         self.source = corpus.source
         self.synthetic = corpus.synthetic
         self.seed = seed
         self.batch_size = batch_size
         self.width = width
+        self.dropout = dropout
         self._augmentation = augmentation
         parts = {"train": corpus.train, "validation": corpus.validation, "test": corpus.test}
         self._words = {name: [utterance.words for utterance in part] for name, part in parts.items()}
@@ -102,7 +114,8 @@ class SentencesTask:
         self.bigram = Bigram.of(self._words["train"], corpus.dictionary)
         calls = (_TYPICAL_FRAMES + DELAY_FRAMES) / CHUNK_FRAMES
         self.signatures: Mapping[str, Signature] = {
-            "main": stream_signature(len(self.tokens), width, CHUNK_FRAMES, calls)
+            "main": stream_signature(len(self.tokens), width, CHUNK_FRAMES, calls),
+            "lesson": lesson_signature(len(self.tokens), CHUNK_FRAMES),
         }
         maps = {name: [log_mel(utterance.samples) for utterance in part] for name, part in parts.items()}
         self.listener = Listener.of(maps["train"], self.signatures["main"])
@@ -126,15 +139,20 @@ class SentencesTask:
             yield self._batch(batches[place], random)
 
     def loss(self, outputs: Mapping[str, Tensor], batch: Batch) -> Tensor:
-        """Connectionist temporal classification (Graves et al. 2006), a token's share of it."""
-        return functional.ctc_loss(
-            outputs["logits"].log_softmax(2).transpose(0, 1),
-            batch.targets["tokens"],
-            batch.targets["frames"].sum(1).long(),
-            batch.targets["lengths"],
-            blank=BLANK,
-            zero_infinity=True,
-        )
+        """Connectionist temporal classification (Graves et al. 2006) of both answers, a token's share of it."""
+
+        def classified(logits: Tensor) -> Tensor:
+            return functional.ctc_loss(
+                logits.log_softmax(2).transpose(0, 1),
+                batch.targets["tokens"],
+                batch.targets["frames"].sum(1).long(),
+                batch.targets["lengths"],
+                blank=BLANK,
+                zero_infinity=True,
+            )
+
+        middle = classified(outputs["middle_logits"])
+        return (1 - _MIDDLE_SHARE) * classified(outputs["logits"]) + _MIDDLE_SHARE * middle
 
     def evaluate(self, predict: Predict, split: Split) -> Score:
         """The word error rate of the likeliest token in each frame, with a bootstrap interval over utterances."""
@@ -170,16 +188,19 @@ class SentencesTask:
     def calibration_inputs(self, signature: str = "main") -> Arrays:
         """256 chunks of training utterances: the first of each, unless a model has listened to more.
 
-        See :meth:`heard_by`.
+        See :meth:`heard_by`. A ``lesson`` reads the features alone.
         """
-        return dict(self._calibration)
+        wanted = self.signatures[signature].inputs
+        return {name: value for name, value in self._calibration.items() if name in wanted}
 
     def heard_by(self, model: nn.Module) -> SentencesTask:
-        """The same task, whose calibration inputs come from everywhere in the utterances, caches filled by ``model``.
+        """The same task for students of ``model``: no dropout, and calibration inputs that know its caches.
 
-        Only so do they show what values the caches and the deeper layers really hold.
+        They come from everywhere in the utterances, caches filled by ``model``: only so do they show what values the
+        caches and the deeper layers really hold.
         """
         task = copy.copy(self)
+        task.dropout = 0.0
         chosen = self._spread()
         chunks = chunked([self._features["train"][place] for place in chosen])
         lengths = np.array([ceil(self._features["train"][place].shape[1] / CHUNK_FRAMES) + 1 for place in chosen])
@@ -198,8 +219,12 @@ class SentencesTask:
         return task
 
     def exported(self, model: nn.Module, signature: str) -> nn.Module:
-        """The model itself: its forward is the one signature."""
-        return model
+        """The model itself reads a stream."""
+        if signature == "main":
+            return model
+        if not isinstance(model, SentencesNet):
+            raise InputError(f"Lessons are for a SentencesNet, but got {type(model).__name__}.")
+        return Lesson(model, self.dropout)
 
     def assets(self) -> Mapping[str, bytes]:
         """What an app needs beside a file: tokens, front end and stream, dictionary, word pairs."""
@@ -241,10 +266,6 @@ class SentencesTask:
         for number, part in enumerate(maps):
             features[number, 0, :, : part.shape[1]] = part
             mask[number, : answer_frames(part.shape[1])] = 1
-        caches = {  # laid out as CPUs convolve fastest
-            name: torch.from_numpy(value).contiguous(memory_format=torch.channels_last)
-            for name, value in self.listener.silence(len(maps)).items()
-        }
         spoken = [
             torch.tensor([token for place in row for token in self.tokens.encode(self._words["train"][place])])
             for row in rows
@@ -254,7 +275,7 @@ class SentencesTask:
             "lengths": torch.tensor([len(part) for part in spoken]),
             "frames": mask,
         }
-        return Batch({"features": features, **caches}, targets)
+        return Batch({"features": features}, targets, signature="lesson")
 
     def _row(self, places: list[int], random: torch.Generator) -> Tensor:
         """Utterances with silence between them, shape ``(64, frames)``."""

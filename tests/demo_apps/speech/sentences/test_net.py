@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from demo_apps.speech.sentences import SentencesNet, sentences_net
-from demo_apps.speech.sentences._net import DELAY_FRAMES, SUBSAMPLING, stream_signature
+from demo_apps.speech.sentences._net import DELAY_FRAMES, SUBSAMPLING, Lesson, lesson_signature, stream_signature
 
 TOKENS, WIDTH = 7, 16
 SIGNATURE = stream_signature(TOKENS, WIDTH, 64, 5.0)
@@ -19,7 +20,7 @@ SIGNATURE = stream_signature(TOKENS, WIDTH, 64, 5.0)
 def net() -> SentencesNet:
     torch.manual_seed(0)
     net = sentences_net(TOKENS, WIDTH)
-    net(torch.randn(4, 1, 64, 160), *silence(4))  # norms that have seen something
+    Lesson(net)(torch.randn(4, 1, 64, 160))  # norms that have seen something
     return net.eval()
 
 
@@ -48,6 +49,26 @@ def test_chunks_give_the_same_numbers_as_the_whole(net: SentencesNet, chunks: tu
     features = torch.randn(2, 1, 64, 320)
     for part, whole in zip(streamed(net, features, chunks), streamed(net, features, (320,)), strict=True):
         torch.testing.assert_close(part, whole, rtol=1e-4, atol=1e-5)
+
+
+def test_a_lesson_hears_what_the_stream_hears(net: SentencesNet) -> None:
+    features = torch.randn(2, 1, 64, 320)
+    with torch.no_grad():
+        logits, middle = Lesson(net, dropout=0.5)(features)
+    torch.testing.assert_close(logits, streamed(net, features, (64,) * 5)[0], rtol=1e-4, atol=1e-5)
+    assert float((middle - logits).abs().max()) > 1e-2
+    shapes = [output.shape[1:] for output in lesson_signature(TOKENS, 320).outputs.values()]
+    assert [logits.shape[1:], middle.shape[1:]] == shapes
+
+
+def test_dropout_leaves_parts_out_while_training_and_nothing_else(net: SentencesNet) -> None:
+    features = torch.randn(2, 1, 64, 320)
+    learning = copy.deepcopy(net).train()
+    with torch.no_grad():
+        calm = [Lesson(learning)(features)[0] for _ in range(2)]
+        wild = [Lesson(learning, dropout=0.5)(features)[0] for _ in range(2)]
+    torch.testing.assert_close(*calm)
+    assert float((wild[0] - wild[1]).abs().max()) > 1e-2
 
 
 def test_a_cache_forgotten_between_chunks_is_noticed(net: SentencesNet) -> None:

@@ -24,7 +24,7 @@ def net(task: SentencesTask) -> SentencesNet:
     torch.manual_seed(0)
     net = sentences_net(len(task.tokens), task.width)
     batch = next(task.train_batches(0))
-    net(*batch.inputs.values())  # norms that have seen something
+    task.exported(net, "lesson")(*batch.inputs.values())  # norms that have seen something
     return net.eval()
 
 
@@ -159,11 +159,14 @@ def test_calibration_by_a_model_fills_the_caches(task: SentencesTask, net: Sente
 def test_the_loss_falls(task: SentencesTask) -> None:
     torch.manual_seed(0)
     net = sentences_net(len(task.tokens), task.width)
+    lesson = task.exported(net, "lesson")
     optimizer = torch.optim.AdamW(net.parameters(), 5e-3)
     losses = []
     for epoch in range(14):
         for batch in task.train_batches(epoch):
-            loss = task.loss({"logits": net(*batch.inputs.values())[0]}, batch)
+            loss = task.loss(
+                dict(zip(task.signatures["lesson"].outputs, lesson(*batch.inputs.values()), strict=True)), batch
+            )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
