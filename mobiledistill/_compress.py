@@ -150,6 +150,10 @@ def _search(job: Job, source: Source, cost: CostModel, facts: TeacherFacts, marg
     """
     limits = {target: limit * (1 - margin) for target, limit in job.file_limits().items()}
     aims = {target: limit * _aim(target[1]) for target, limit in limits.items()}
+    if job.schedule.rounds == 0:
+        first = source.propose(cost, aims)
+        first = source.narrow(1) if first is None else first
+        return first, Ending.NOTHING_CUT if first.cuts_nothing else Ending.NO_LARGER_FITS
     tried: dict[str, tuple[Plan, float]] = {}
     for round_number in range(job.schedule.rounds + 1):
         last_resort = round_number == job.schedule.rounds

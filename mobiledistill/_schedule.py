@@ -51,7 +51,8 @@ class Schedule:
         stretch: a student that costs less to run trains longer, since small ones need it: its epochs are multiplied
             by the square root of the multiply-accumulates saved, at most by this factor.
         quick: the short training of a student that only shows whether a budget can work at all.
-        rounds: how many plans are tried on untrained files before one is trained.
+        rounds: how many plans are tried on untrained files before one is trained; 0: the first that is predicted to
+            fit is trained at once, which saves its files where the budget is generous.
         seed: of everything random.
     """
 
@@ -65,5 +66,7 @@ class Schedule:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.cut_steps < 1 or self.rounds < 1 or not self.stretch >= 1:
-            raise InputError(f"A Schedule needs cut_steps, rounds and stretch of 1 or more, but got {self!r}.")
+        if self.cut_steps < 1 or not self.stretch >= 1:
+            raise InputError(f"A Schedule needs cut_steps and stretch of 1 or more, but got {self!r}.")
+        if self.rounds < 0:
+            raise InputError(f"A Schedule needs rounds of 0 or more, but got {self!r}.")

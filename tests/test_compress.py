@@ -109,6 +109,25 @@ def test_limits_may_differ_by_format_and_nothing_is_cut_without_need(teacher: nn
     ]
 
 
+def test_without_rounds_the_first_plan_is_trained_and_corrected_where_it_missed(
+    teacher: nn.Module, tmp_path: Path
+) -> None:
+    schedule = replace(SHORT, rounds=0, distill=Recipe(epochs=2))
+    result = compress(
+        teacher,
+        Stripes(),
+        Budget(size_bytes=9_000),
+        formats=("onnx",),
+        schedule=schedule,
+        device=HOST,
+        workdir=tmp_path,
+    )
+    assert result.met
+    assert all(entry["trained"] for entry in result.rounds)
+    with pytest.raises(InputError, match="rounds of 0 or more"):
+        replace(SHORT, rounds=-1)
+
+
 @pytest.mark.parametrize("scheme", [quantize.Fp16(), None])
 def test_floats_keep_a_budget_too(teacher: nn.Module, tmp_path: Path, scheme: quantize.Scheme) -> None:
     limit = 14_000 if scheme else 24_000

@@ -52,11 +52,11 @@ demo = Demo(
             teacher_recipe=TEACHER_RECIPE,
             schedule=Schedule(
                 cut_steps=1,
-                distill=Recipe(epochs=14, learning_rate=1.5e-3, warmup_epochs=1, average=0.995),
+                distill=Recipe(epochs=40, learning_rate=1.5e-3, warmup_epochs=1, average=0.995),
                 quantize=Recipe(epochs=3, learning_rate=2e-4, weight_decay=0.0, warmup_epochs=0.5, average=0.98),
                 stretch=1.0,
             ),
-            budget=Budget(size_bytes=590_000),
+            budget=Budget(size_bytes=590_000, latency_share=0.4),
             distill=TeachersBoxes(),
             quick_teacher=_quick_teacher,
             quick_teacher_recipe=Recipe(epochs=8, learning_rate=4e-3, warmup_epochs=1, average=0.9),

@@ -60,7 +60,7 @@ demo = Demo(
                 distill=Recipe(epochs=1, learning_rate=3e-3, warmup_epochs=0.1),
                 quantize=Recipe(epochs=1, learning_rate=2e-4, weight_decay=0.0, warmup_epochs=0.2),
                 quick=Recipe(epochs=1),
-                rounds=1,
+                rounds=0,
             ),
             try_out=try_out,
         ),

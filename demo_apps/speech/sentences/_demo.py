@@ -72,7 +72,7 @@ SENTENCES = DemoTask(
         quantize=Recipe(epochs=1, learning_rate=5e-4, weight_decay=0.0, warmup_epochs=0.5),
         stretch=1.0,
         quick=Recipe(epochs=1),
-        rounds=1,
+        rounds=0,
     ),
     try_out=TRY_OUT,
 )
