@@ -58,11 +58,11 @@ SENTENCES = DemoTask(
     schedule=Schedule(
         cut_steps=2,
         cut=Recipe(epochs=1, learning_rate=1e-3, warmup_epochs=0.5),
-        distill=Recipe(epochs=16, learning_rate=1.5e-3, weight_decay=2e-2, average=0.99),
+        distill=Recipe(epochs=40, learning_rate=1.5e-3, weight_decay=2e-2, average=0.995),
         quantize=Recipe(epochs=4, learning_rate=3e-4, weight_decay=0.0),
         stretch=1.25,
     ),
-    budget=Budget(size_bytes=750_000),
+    budget=Budget(size_bytes=750_000, latency_share=0.5),
     make_transfer=_transfer,
     quick_teacher_recipe=Recipe(epochs=12, learning_rate=4e-3, warmup_epochs=1),
     quick_schedule=Schedule(
