@@ -69,7 +69,7 @@ class DictionaryBeam:
         dictionary: the words.
         bigram: which word follows which; None: all alike.
         language_weight: what the logarithm of a word's probability counts.
-        word_bonus: added for every word, since the bigram makes each cost probability; 0 without one.
+        word_bonus: may be added for every word, since the bigram makes each cost probability; 0 without one.
             Both were chosen on the validation.
         width: hypotheses kept after each frame.
         tokens_per_frame: the likeliest tokens that are tried.
@@ -81,8 +81,8 @@ class DictionaryBeam:
         dictionary: Iterable[str],
         bigram: Bigram | None = None,
         *,
-        language_weight: float = 0.3,
-        word_bonus: float = 1.0,
+        language_weight: float = 0.1,
+        word_bonus: float = 0.0,
         width: int = 16,
         tokens_per_frame: int = 12,
     ) -> None:

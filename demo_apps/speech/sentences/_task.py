@@ -181,8 +181,8 @@ class SentencesTask:
         """The words of the likeliest token in each frame."""
         return self.tokens.decode(greedy(logits))
 
-    def dictionary_beam(self, *, language: bool = True) -> DictionaryBeam:
-        """A search for the likeliest sentence of the dictionary's words, with or without the bigram."""
+    def dictionary_beam(self, *, language: bool = False) -> DictionaryBeam:
+        """A search for the likeliest sentence of the dictionary's words, with the bigram or (better here) without."""
         return DictionaryBeam(self.tokens, self.dictionary, self.bigram if language else None)
 
     def calibration_inputs(self, signature: str = "main") -> Arrays:
