@@ -76,5 +76,6 @@ SENTENCES = DemoTask(
         quick=Recipe(epochs=1),
         rounds=0,
     ),
+    quick_budget=Budget(size_bytes=750_000),
     try_out=TRY_OUT,
 )
