@@ -9,29 +9,28 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 from converters._program import Program
 
-__all__ = ["run_exactly"]
+__all__ = ["InDoubles"]
 
 
-def run_exactly(program: Program, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The outputs for one sample, by name; weights and grids are the module's own."""
-    traced: fx.GraphModule = torch.export.export(program.module, tuple(program.inputs.values())).module(
-        check_guards=False
-    )
-    with torch.no_grad():
-        returned = _InDoubles(traced).run(*(inputs[name] for name in program.inputs))
-    values = (
-        (returned,)
-        if isinstance(returned, Tensor)
-        else tuple(returned.values() if isinstance(returned, dict) else returned)
-    )
-    return dict(zip(program.outputs, values, strict=True))
+class InDoubles(nn.Module):
+    """A program's module, its weights and grids its own, computed in 64-bit floats; inputs may be of 32 bits."""
+
+    def __init__(self, program: Program) -> None:
+        super().__init__()
+        self._traced: fx.GraphModule = torch.export.export(program.module, tuple(program.inputs.values())).module(
+            check_guards=False
+        )
+
+    def forward(self, *inputs: Tensor) -> Any:
+        """What the module returns."""
+        return _Interpreter(self._traced).run(*inputs)
 
 
-class _InDoubles(fx.Interpreter):
+class _Interpreter(fx.Interpreter):
     def placeholder(self, target: Any, args: Any, kwargs: Any) -> Any:
         return _double(super().placeholder(target, args, kwargs))
 

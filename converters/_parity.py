@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from converters._convert import format_of, load, read_integers
 from converters._errors import InputError, ParityError
-from converters._exact import run_exactly
+from converters._exact import InDoubles
 from converters._integers import Inspection, inspect_module, integer_differences
 from converters._program import Precision, Program
 
@@ -181,7 +181,7 @@ def _judge_quantized(
     where: str,
 ) -> None:
     steps = inspection.output_steps
-    floats = _run_module(program, inputs, rounded=False)
+    floats = _run_module(program, inputs, _without_activation_grids(program))
     rounding_db = min(_sqnr_db(_float(floats[name]), _float(reference[name])) for name in reference)
     floor = max(_INTEGER_DB, min(rounding_db, _FLOAT16_DB))
     if result.sqnr_db < floor:
@@ -201,7 +201,8 @@ def _judge_quantized(
     _judge_decisions(path, reference, answers, steps, where)
     if format_of(path) == "onnx":
         unoptimized = load(path, optimized=False).run(inputs, program.name)
-        doubles = _run_in_doubles(program, inputs) if _behind_floats(inspection) else {}
+        behind_floats = inspection.rounds_float_arithmetic or None in inspection.output_steps.values()
+        doubles = _run_module(program, inputs, InDoubles(program)) if behind_floats else {}
         _judge_exactness(path, inspection, reference, unoptimized, rounding_db, where, doubles, answers)
 
 
@@ -261,10 +262,11 @@ def _judge_decisions(
         )
 
 
-def _run_module(program: Program, inputs: Arrays, *, rounded: bool = True) -> dict[str, NDArray[np.generic]]:
-    """The module's answers, sample by sample as files answer; with ``rounded=False`` activations are not rounded."""
-    module = program.module if rounded else _without_activation_grids(program)
-    twin = Program(module, program.inputs, program.outputs, program.name)
+def _run_module(
+    program: Program, inputs: Arrays, instead: torch.nn.Module | None = None
+) -> dict[str, NDArray[np.generic]]:
+    """The answers of the module, or of another one ``instead``, sample by sample as files answer."""
+    twin = Program(instead or program.module, program.inputs, program.outputs, program.name)
     answers = []
     for sample in range(len(next(iter(inputs.values())))):
         one = {
@@ -272,18 +274,6 @@ def _run_module(program: Program, inputs: Arrays, *, rounded: bool = True) -> di
         }
         with torch.no_grad():
             answers.append(twin(**one))
-    return {name: np.concatenate([answer[name].numpy() for answer in answers]) for name in program.outputs}
-
-
-def _behind_floats(inspection: Inspection) -> bool:
-    return inspection.rounds_float_arithmetic or None in inspection.output_steps.values()
-
-
-def _run_in_doubles(program: Program, inputs: Arrays) -> dict[str, NDArray[np.generic]]:
-    answers = []
-    for sample in range(len(next(iter(inputs.values())))):
-        one = {name: torch.from_numpy(np.array(inputs[name][sample : sample + 1])) for name in program.inputs}
-        answers.append(run_exactly(program, one))
     return {name: np.concatenate([answer[name].numpy() for answer in answers]) for name in program.outputs}
 
 

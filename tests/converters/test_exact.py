@@ -6,7 +6,7 @@ import torch
 from torch import fx
 
 from converters import Program, compare
-from converters._exact import run_exactly
+from converters._exact import InDoubles
 from mobiledistill.quantize import calibrate, freeze, prepare
 from tests.networks import Residual, settled
 
@@ -23,11 +23,12 @@ def test_it_computes_the_module_in_64_bits_and_sees_a_fault() -> None:
     with torch.no_grad():
         own = module(IMAGES[:1])
 
-    exact = run_exactly(program, {"image": IMAGES[:1]})["logits"]
+    with torch.no_grad():
+        exact = InDoubles(program)(IMAGES[:1])
     assert exact.dtype == torch.float64
     assert compare({"logits": exact.numpy()}, {"logits": own.numpy()}).sqnr_db > 40
 
     with torch.no_grad():
-        module.get_submodule("head").bias *= 3  # type: ignore[operator]  # a tensor
-    moved = run_exactly(program, {"image": IMAGES[:1]})["logits"]
+        module.get_buffer("head.bias").mul_(3)
+        moved = InDoubles(program)(IMAGES[:1])
     assert compare({"logits": exact.numpy()}, {"logits": moved.numpy()}).sqnr_db < 40

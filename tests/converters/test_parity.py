@@ -194,3 +194,18 @@ def test_ties_on_the_way_to_a_float_output_cost_less_than_rounding() -> None:
     judged(noise * 0.3, step=None)  # 42.5 dB, 12 below rounding's noise
     with pytest.raises(ParityError, match=r"where 40\.0 dB are due"):
         judged(noise * 0.8, step=None)  # 34 dB
+
+
+def test_behind_floats_the_module_in_64_bits_is_the_reference_and_either_way_of_running_may_reach_it() -> None:
+    true = np.random.default_rng(0).normal(0, 20, (40, 200))
+    noise = np.random.default_rng(1).normal(0, 1, (40, 200))
+    inspection = Inspection(layers=[], output_steps={"y": None}, quantized=True, rounds_float_arithmetic=False)
+    near, far = {"y": true + 0.1 * noise}, {"y": true + noise}
+
+    def judge(unoptimized: dict[str, NDArray[np.float64]], answers: dict[str, NDArray[np.float64]]) -> None:
+        _judge_exactness(Path("a.onnx"), inspection, far, unoptimized, 30.0, "", {"y": true}, answers)
+
+    judge(near, far)
+    judge(far, near)
+    with pytest.raises(ParityError, match=r"64-bit floats: 26\.\d dB"):
+        judge(far, far)  # as the module itself errs
