@@ -37,7 +37,7 @@ from mobiledistill._task import Batch, Illustrated, Predict, Score, Split, Task
 from mobiledistill._workdir import fingerprint, write_text
 from mobiledistill.distill import Loss
 from mobiledistill.quantize import Int8, Scheme, freeze
-from mobiledistill.search import CostModel, Target
+from mobiledistill.search import LATENCIES, CostModel, Target
 from mobiledistill.train import EpochLog, fit
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ def _try_untrained(
 
 
 def _aim(name: str) -> float:
-    return _LATENCY_AIM if name in ("latency_ms", "latency_share", "peak_memory_bytes") else _BYTES_AIM
+    return _LATENCY_AIM if name in (*LATENCIES, "peak_memory_bytes") else _BYTES_AIM
 
 
 def _learn(job: Job, source: Source, cost: CostModel, plan: Plan, files: Mapping[Format, File]) -> None:

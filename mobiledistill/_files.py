@@ -15,6 +15,7 @@ from mobiledistill._student import export, integers_of, programs_of
 from mobiledistill._task import Equipped, Score, Task
 from mobiledistill._workdir import digest_of, fingerprint
 from mobiledistill.quantize import Fp16, Scheme
+from mobiledistill.search import LATENCIES
 
 __all__ = ["ASSETS", "File", "check_limits", "quantity", "teacher_file", "write_and_measure"]
 
@@ -121,7 +122,7 @@ def check_limits(job: Job, files: Mapping[Format, File], facts: TeacherFacts) ->
 
 def _told(job: Job, file: File, name: str, format: Format) -> float | None:
     """What people are told was measured: of a latency the median."""
-    if file.latency is None or name not in ("latency_ms", "latency_share"):
+    if file.latency is None or name not in LATENCIES:
         return quantity(job, name, format, file.path)
     return file.latency.use.latency_ms / (job.teacher_ms[format] if name == "latency_share" else 1.0)
 

@@ -54,5 +54,13 @@ def test_parse_refuses_what_is_no_budget(text: str) -> None:
         Budget.parse(text)
 
 
+def test_a_limit_may_be_a_share_of_the_teachers_latency() -> None:
+    budget = Budget(latency_share={"onnx": 0.5})
+    assert [(limit.format, limit.name, limit.value) for limit in budget.limits(("tflite", "onnx"))] == [
+        ("onnx", "latency_share", 0.5)
+    ]
+    assert str(budget) == "0.5 of the teacher's latency (onnx)"
+
+
 def test_repr_shows_only_what_was_given() -> None:
     assert repr(Budget(size_bytes=30_000, latency_ms=0.5)) == "Budget(size_bytes=30000, latency_ms=0.5)"

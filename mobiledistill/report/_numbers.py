@@ -104,7 +104,7 @@ def amount(name: str, value: float | None, unit: str, precision: int = 3) -> str
     if name.endswith("_bytes"):
         return size(value, precision)
     if name.endswith("_share"):
-        return percent(value)
+        return NOTHING if value is None else f"{significant(100 * value, precision)}{THIN}%"
     return milliseconds(value, precision) if name.endswith("_ms") else score(value, points(unit), precision)
 
 

@@ -9,13 +9,15 @@ from dataclasses import dataclass, field
 from converters import Format
 from mobiledistill.prune import LayerShape
 
-__all__ = ["Amounts", "CostModel", "Target", "amounts"]
+__all__ = ["LATENCIES", "Amounts", "CostModel", "Target", "amounts"]
 
 Target = tuple[Format, str]
 """A format and the name of a limit, for example ``("tflite", "size_bytes")``."""
 
 _BYTES_PER_CHANNEL = 12.0  # a float scale, a 32-bit bias and its scale
-_LATENCIES = ("latency_ms", "latency_share")
+LATENCIES = ("latency_ms", "latency_share")
+"""The limits on time; both grow with multiply-accumulates."""
+
 _FIXED_LATENCY_SHARE = 0.1  # before anything small was measured: this share of the latency does not shrink
 
 
@@ -61,7 +63,7 @@ class CostModel:
         raw = self._raw(target[1], network)
         points = self.points.get(target, [])
         if not points:
-            return raw if target[1] not in _LATENCIES else 0.0
+            return raw if target[1] not in LATENCIES else 0.0
         if len(points) == 1:
             x, y = points[0]
             return y + self._prior_slope(target[1], x, y) * (raw - x)
@@ -76,11 +78,11 @@ class CostModel:
         self.points[target] = sorted([*others, (raw, measured)])
 
     def _raw(self, name: str, network: Amounts) -> float:
-        if name in _LATENCIES:
+        if name in LATENCIES:
             return network.macs
         return network.weights * self.bytes_per_weight + network.channels * _BYTES_PER_CHANNEL
 
     def _prior_slope(self, name: str, raw: float, measured: float) -> float:
-        if name in _LATENCIES:
+        if name in LATENCIES:
             return measured * (1 - _FIXED_LATENCY_SHARE) / max(raw, 1.0)
         return 1.0

@@ -135,6 +135,7 @@ def test_a_program_that_hides_a_pickle_is_refused_and_not_run(student: Path, tmp
         (["--size", "-3"], "is not above 0"),
         (["--size", "banana"], "is not a size"),
         (["--latency", "0"], "is not above 0"),
+        (["--latency-share", "0"], "latency_share must be greater than 0"),
         ([], "No limit was given"),
         (["--size", "60kB", "--formats", "gguf"], "tflite,coreml,onnx"),
         (["--size", "60kB", "--data", "/no/such/folder"], "/no/such/folder"),

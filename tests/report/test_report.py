@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from mobiledistill import CompressionResult, InputError, Measurement, MissingExtraError, Plan
+from mobiledistill import CompressionResult, InputError, LimitCheck, Measurement, MissingExtraError, Plan
 from mobiledistill.report import report_from_file, write_report
 from tests.report import _runs
 from tests.report._html import Document, read
@@ -337,3 +337,13 @@ def test_pictures_are_inside_the_page_and_survive_a_moved_run(tmp_path: Path) ->
     assert [one["src"] for one in shown] == [f"data:image/png;base64,{b64encode(png).decode()}"]
     assert shown[0]["alt"] == NASTY
     assert NASTY in page.text
+
+
+def test_a_share_of_the_teachers_latency_reads_as_one(tmp_path: Path) -> None:
+    limits = [LimitCheck("tflite", "latency_share", 0.4, 0.381, "met")]
+    text = thin(page_of(replace(_runs.digits(), limits=limits), tmp_path).text)
+    assert "TFLite share of the teacher's latency is the tightest limit" in text
+    assert "38.1 %" in text
+    limits = [LimitCheck("tflite", "latency_share", 0.4, 0.40004, "missed")]
+    text = thin(page_of(replace(_runs.digits(), limits=limits), tmp_path).text)
+    assert "latency is 40.004 %, the limit 40 %" in text  # as many digits as it takes

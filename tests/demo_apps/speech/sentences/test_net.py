@@ -68,6 +68,8 @@ def test_dropout_leaves_parts_out_while_training_and_nothing_else(net: Sentences
         calm = [Lesson(learning)(features)[0] for _ in range(2)]
         wild = [Lesson(learning, dropout=0.5)(features)[0] for _ in range(2)]
     torch.testing.assert_close(*calm)
+    skipped = learning.coarse[0](features[:, :, :1, :20].expand(-1, WIDTH, -1, -1), skipped=1.0)
+    torch.testing.assert_close(skipped, features[:, :, :1, 6:18].expand(-1, WIDTH, -1, -1))  # the shortcut alone
     assert float((wild[0] - wild[1]).abs().max()) > 1e-2
 
 

@@ -14,7 +14,7 @@ from demo_apps.speech import demo
 from demo_apps.speech.sentences import Augmentation, Corpus, SentencesNet, SentencesTask, sentences_net
 from demo_apps.speech.sentences._demo import SENTENCES
 from demo_apps.speech.sentences._net import DELAY_FRAMES
-from mobiledistill import Batch, DemoRequest, Equipped, Head, Predict, Task
+from mobiledistill import Batch, DemoRequest, Equipped, Head, InputError, Predict, Task
 
 Arrays = dict[str, NDArray[np.generic]]
 
@@ -154,6 +154,22 @@ def test_calibration_by_a_model_fills_the_caches(task: SentencesTask, net: Sente
     first = filled["past_maps"].reshape(len(filled["past_maps"]), -1).any(axis=1)
     assert 0 < int((~first).sum()) < len(first)  # some chunks are still the first ones
     assert not task.calibration_inputs()["past_7"].any()  # the task itself is as it was
+
+
+def test_only_the_teacher_learns_with_dropout(corpus: Corpus) -> None:
+    task = SentencesTask(corpus, width=16, dropout=0.3)
+    net = sentences_net(len(task.tokens), task.width).eval()
+    assert task.exported(net, "lesson").dropout == 0.3
+    assert task.heard_by(net).exported(net, "lesson").dropout == 0.0
+    with pytest.raises(InputError, match="Lessons are for a SentencesNet, but got Linear"):
+        task.exported(torch.nn.Linear(1, 1), "lesson")
+
+
+def test_the_middle_must_answer_too(task: SentencesTask, net: SentencesNet) -> None:
+    batch = next(task.train_batches(0))
+    logits, middle = task.exported(net, "lesson")(*batch.inputs.values())
+    gradients = torch.autograd.grad(task.loss({"logits": logits, "middle_logits": middle}, batch), (logits, middle))
+    assert all(float(gradient.abs().max()) > 0 for gradient in gradients)
 
 
 def test_the_loss_falls(task: SentencesTask) -> None:
