@@ -1,7 +1,8 @@
 """Low-bit numbers: how a student's weights and activations become integers."""
 
 from mobiledistill.quantize._modules import KeepFloat
+from mobiledistill.quantize._post_training import post_training
 from mobiledistill.quantize._rewrite import calibrate, freeze, prepare
 from mobiledistill.quantize._schemes import Fp16, Int8, Scheme
 
-__all__ = ["Fp16", "Int8", "KeepFloat", "Scheme", "calibrate", "freeze", "prepare"]
+__all__ = ["Fp16", "Int8", "KeepFloat", "Scheme", "calibrate", "freeze", "post_training", "prepare"]

@@ -10,11 +10,17 @@ from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from converters import ConversionError
-from mobiledistill.quantize._modules import KeepFloat, QuantConv2d, QuantEmbedding, QuantLinear
+from mobiledistill.quantize._modules import KeepFloat, QuantConv1d, QuantConv2d, QuantEmbedding, QuantLinear
 
-__all__ = ["fold_batch_norms", "swap_layers", "trace"]
+__all__ = ["KNOWN_LAYERS", "fold_batch_norms", "swap_layers", "trace"]
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+
+KNOWN_LAYERS = (
+    *(nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.Linear, nn.Embedding, *_NORMS),
+    *(nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.PReLU, KeepFloat),
+)
+"""Modules with weights that are quantized, folded, or meant to stay float; others are looked into."""
 
 
 class _Tracer(fx.Tracer):
@@ -25,11 +31,13 @@ class _Tracer(fx.Tracer):
 
 
 def trace(module: nn.Module) -> fx.GraphModule:
-    """The module's graph; its layers keep their paths, and parts that stay float stay whole.
+    """The module's graph, as it is if it has one; its layers keep their paths, and parts that stay float stay whole.
 
     Raises:
         ConversionError: the module cannot be traced by ``torch.fx``.
     """
+    if isinstance(module, fx.GraphModule):
+        return module
     tracer = _Tracer()
     try:
         graph = tracer.trace(module.eval())
@@ -85,7 +93,7 @@ def _fold(graph: fx.GraphModule, foldable: set[int], made: dict[tuple[int, ...],
 
 
 def _folded(layer: nn.Module | None, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> nn.Module | None:
-    if isinstance(layer, nn.Conv2d):
+    if isinstance(layer, nn.Conv1d | nn.Conv2d):
         return fuse_conv_bn_eval(layer, norm)
     if isinstance(layer, nn.Linear):
         return fuse_linear_bn_eval(layer, norm)
@@ -119,6 +127,8 @@ def swap_layers(traced: Mapping[str, fx.GraphModule]) -> None:
 
 def _swapped(part: nn.Module) -> nn.Module | None:
     match part:
+        case nn.Conv1d():
+            return QuantConv1d(part)
         case nn.Conv2d():
             return QuantConv2d(part)
         case nn.Linear():

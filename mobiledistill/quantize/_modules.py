@@ -16,7 +16,15 @@ import torch.ao.quantization.fx._decomposed
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["ActivationQuantizer", "KeepFloat", "QuantConv2d", "QuantEmbedding", "QuantLinear", "QuantizedLayer"]
+__all__ = [
+    "ActivationQuantizer",
+    "KeepFloat",
+    "QuantConv1d",
+    "QuantConv2d",
+    "QuantEmbedding",
+    "QuantLinear",
+    "QuantizedLayer",
+]
 
 _Q_MIN, _Q_MAX = -128, 127
 _ops = torch.ops.quantized_decomposed
@@ -151,6 +159,19 @@ class QuantConv2d(QuantizedLayer):
     def forward(self, x: Tensor) -> Tensor:
         weight = self.quantized_weight()
         return F.conv2d(x, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+class QuantConv1d(QuantConv2d):
+    """``nn.Conv1d`` with an int8 weight, written as a convolution over images of one row: integer kernels have both."""
+
+    def __init__(self, conv: nn.Conv1d) -> None:
+        QuantizedLayer.__init__(self, conv.weight.detach().unsqueeze(2), conv.bias)
+        self.stride, self.dilation = (1, *conv.stride), (1, *conv.dilation)
+        self.padding = conv.padding if isinstance(conv.padding, str) else (0, *conv.padding)
+        self.groups = conv.groups
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.unsqueeze(2)).squeeze(2)
 
 
 class QuantLinear(QuantizedLayer):

@@ -19,15 +19,17 @@ Role = str
 ``join`` (moves values of several operands), ``float`` (anything else), ``output``."""
 
 _ACTIVATIONS = (nn.ReLU, nn.ReLU6)
-_ACTIVATION_CALLS = ("relu", "relu_", torch.relu, F.relu, F.relu6)
+_ACTIVATION_CALLS = ("relu", "relu_", "relu6", torch.relu, F.relu, F.relu6)
 _ARITHMETIC = ("add", "add_", "mul", operator.add, operator.iadd, torch.add, operator.mul, operator.imul, torch.mul)
 _AVERAGES = (nn.AvgPool2d, nn.AdaptiveAvgPool2d)
-_AVERAGE_CALLS = ("mean", torch.mean, F.avg_pool2d, F.adaptive_avg_pool2d)
-_JOINS = (torch.cat, torch.concat, torch.stack)
+_AVERAGE_CALLS = ("mean", "avg_pool2d", "adaptive_avg_pool2d", torch.mean, F.avg_pool2d, F.adaptive_avg_pool2d)
+_JOINS = ("cat", "stack", torch.cat, torch.concat, torch.stack)
 _KEEPERS = (nn.Flatten, nn.Unflatten, nn.MaxPool2d, nn.Identity, nn.Dropout, nn.Dropout2d, nn.PixelShuffle)
 _KEEPING_CALLS = (
     *("chunk", "clone", "contiguous", "expand", "flatten", "flip", "movedim", "narrow", "permute", "repeat", "reshape"),
     *("split", "squeeze", "swapaxes", "t", "tile", "transpose", "unbind", "unflatten", "unsqueeze", "view"),
+    *("alias", "detach", "dropout", "max_pool2d", "pixel_shuffle", "select", "slice", "split_with_sizes"),
+    *("_unsafe_view", "upsample_nearest2d", "_upsample_nearest_exact2d"),  # as torch.export spells it
     *(torch.chunk, torch.clone, torch.flatten, torch.flip, torch.movedim, torch.narrow, torch.permute),
     *(torch.reshape, torch.split, torch.squeeze, torch.swapaxes, torch.tile, torch.transpose, torch.unbind),
     *(torch.unflatten, torch.unsqueeze, F.dropout, F.max_pool2d, F.pixel_shuffle),
@@ -90,7 +92,7 @@ def _role_of_module(module: nn.Module | None) -> Role:
 
 
 def _role_of_call(node: fx.Node) -> Role:
-    target = node.target
+    target = _operator_of_aten(node) or node.target
     if target is operator.getitem:
         return _role_of_getitem(node)
     for targets, role in (
@@ -102,8 +104,18 @@ def _role_of_call(node: fx.Node) -> Role:
     ):
         if target in targets:
             return role
-    keeps = (target is F.pad and _pads_zeros(node)) or (target is F.interpolate and _is_nearest(node))
+    if target == "hardtanh" and tuple(node.args[1:]) == (0.0, 6.0):  # torch.export's ReLU6
+        return "activation"
+    keeps = (target in (F.pad, "pad") and _pads_zeros(node)) or (target is F.interpolate and _is_nearest(node))
     return "keep" if keeps else "float"
+
+
+def _operator_of_aten(node: fx.Node) -> str | None:
+    """``add`` for ``aten.add.Tensor``, as graphs of torch.export have it; None for any other call."""
+    target = node.target
+    if isinstance(target, torch._ops.OpOverload) and target.namespace == "aten":
+        return target._schema.name.partition("::")[2]
+    return None
 
 
 def _role_of_getitem(node: fx.Node) -> Role:

@@ -47,7 +47,12 @@ def prepare(signatures: Mapping[str, nn.Module]) -> nn.ModuleDict:
     return nn.ModuleDict(traced)
 
 
-def calibrate(prepared: nn.ModuleDict, inputs: Mapping[str, Mapping[str, Tensor]], percentile: float) -> None:
+def calibrate(
+    prepared: nn.ModuleDict,
+    inputs: Mapping[str, Mapping[str, Tensor]],
+    percentile: float,
+    batch_size: int | None = None,
+) -> None:
     """Sets every activation grid from real inputs, given by signature (in place).
 
     Whole numbers among the inputs (tokens, positions) turn out here, and are not rounded from then on.
@@ -56,6 +61,7 @@ def calibrate(prepared: nn.ModuleDict, inputs: Mapping[str, Mapping[str, Tensor]
         prepared: what ``prepare`` returned.
         inputs: by signature, then by name; together they must reach every grid.
         percentile: of the values seen, how much a grid covers.
+        batch_size: samples to ask with at once; None asks with all of them.
 
     Raises:
         ConversionError: no input reached some grid.
@@ -66,7 +72,8 @@ def calibrate(prepared: nn.ModuleDict, inputs: Mapping[str, Mapping[str, Tensor]
     prepared.eval()
     with torch.no_grad():
         for name, values in inputs.items():
-            prepared[name](*values.values())
+            for batch in zip(*(torch.split(value, batch_size or len(value)) for value in values.values()), strict=True):
+                prepared[name](*batch)
     for module in prepared.values():
         _drop_whole_numbers(module)
     for quantizer, name in quantizers.items():

@@ -1,0 +1,131 @@
+"""A float program becomes one in integers: whatever traces it, every weight is quantized and the answers stay."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from converters import InputError, Program, compare, module_integers
+from mobiledistill.quantize import KeepFloat, post_training
+
+
+class Attention(nn.Module):
+    """A layer of torch's own Transformer, which torch.fx cannot look into."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True, activation="gelu")
+        self.head = nn.Linear(16, 4)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.head(self.layer(features)[:, 0])
+
+
+class Waves(nn.Module):
+    """Convolutions in one dimension, the second causal."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv1d(16, 8, 3, stride=2, padding=1, groups=2)
+        self.norm = nn.BatchNorm1d(8)
+        self.second = nn.Conv1d(8, 8, 3, dilation=2)
+
+    def forward(self, features: Tensor) -> Tensor:
+        x = F.relu(self.norm(self.first(features.transpose(1, 2))))
+        return (x + F.relu(self.second(F.pad(x, (4, 0))))).mean(dim=2)
+
+
+class Gates(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.GRU(16, 8, batch_first=True, bidirectional=True)
+        self.head = nn.Linear(16, 4)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.head(self.layer(features)[0].mean(dim=1))
+
+
+def _program(module: nn.Module) -> Program:
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm1d):
+            nn.init.uniform_(part.running_mean, -0.5, 0.5)
+            nn.init.uniform_(part.weight, 0.5, 1.5)
+    return Program(module.eval(), {"features": torch.randn(1, 12, 16)}, ("answer",))
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.mark.parametrize(
+    ("module", "paths"),
+    [
+        (Attention, ["layer.self_attn.in_proj_weight", "layer.self_attn.out_proj", "layer.linear1", "layer.linear2"]),
+        (Waves, ["first", "second"]),
+        (Gates, ["layer.cells.0.from_input", "layer.cells.0.from_hidden", "layer.cells.1.from_input"]),
+    ],
+)
+@torch.no_grad()
+def test_every_weight_lies_on_a_grid_and_the_answers_stay(module: type[nn.Module], paths: list[str]) -> None:
+    program = _program(module())
+    (quantized,) = post_training(program, {"features": torch.randn(32, 12, 16)})
+    layers = module_integers(quantized)
+    assert {layer.name for layer in layers} >= set(paths)
+    assert all(layer.input is not None for layer in layers)
+    features = torch.randn(32, 12, 16)
+    exact = program(features=features)
+    rounded = torch.cat([quantized(features=one[None])["answer"] for one in features])
+    found = compare({"answer": exact["answer"].numpy()}, {"answer": rounded.numpy()})
+    assert found.sqnr_db > 20
+
+
+@torch.no_grad()
+def test_what_torch_fx_can_follow_keeps_any_batch_size() -> None:
+    (quantized,) = post_training(_program(Waves()), {"features": torch.randn(8, 12, 16)})
+    assert quantized(features=torch.randn(5, 12, 16))["answer"].shape == (5, 8)
+
+
+class HalfFloat(nn.Module):
+    """One part is meant to stay float."""
+
+    class Core(KeepFloat):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(16, 16)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.tanh(self.linear(x))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.core, self.last = nn.Linear(16, 16), HalfFloat.Core(), nn.Linear(16, 4)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.last(self.core(self.first(features)))
+
+
+def test_what_is_meant_to_stay_float_stays_float() -> None:
+    (quantized,) = post_training(_program(HalfFloat()), {"features": torch.randn(8, 12, 16)})
+    assert [layer.name for layer in module_integers(quantized)] == ["first", "last"]
+
+
+def test_several_signatures_share_their_layers() -> None:
+    module = Waves().eval()
+    programs = [
+        Program(module, {"features": torch.randn(1, length, 16)}, ("answer",), name)
+        for name, length in (("long", 12), ("short", 8))
+    ]
+    quantized = post_training(
+        programs, {"long": {"features": torch.randn(8, 12, 16)}, "short": {"features": torch.randn(8, 8, 16)}}
+    )
+    assert [program.name for program in quantized] == ["long", "short"]
+    first, second = (module_integers(program) for program in quantized)
+    assert [(one.input, one.output) for one in first] == [(two.input, two.output) for two in second]
+
+
+def test_calibration_inputs_that_are_missing_are_named() -> None:
+    with pytest.raises(InputError, match=r"'main' reads \['features'\]; its calibration inputs lack \['features'\]"):
+        post_training(_program(Waves()), {"image": torch.randn(8, 12, 16)})
