@@ -26,7 +26,7 @@ def fuse(model: Any) -> None:
     gather_integers(graph)
     _requantize_moves(graph)
     _store_activations_unsigned(graph)
-    _part_zero_points(graph)
+    _part_weights(graph)
     del graph.value_info[:]  # some say int8 of what is uint8 now
 
 
@@ -210,15 +210,30 @@ def _reads_grid_of(view: GraphView, reader: Any, quantizer: Any) -> bool:
     return zero_point is not None and np.array_equal(zero_point, view.stored(quantizer.input[2]))  # type: ignore[arg-type]
 
 
-def _part_zero_points(graph: Any) -> None:
-    """Gives each weight a zero point of its own: onnxruntime's precise mode for old x86 refuses a shared one."""
+def _part_weights(graph: Any) -> None:
+    """One dequantization a weight: onnxruntime's precise mode for old x86 refuses shared weights and zero points.
+
+    Equal dequantizations become one; others that read one weight with scales of their own get a copy each.
+    """
     view = GraphView(graph)
+    first: dict[tuple[str, ...], str] = {}
+    same: dict[str, str] = {}
     taken: set[str] = set()
+    nodes = []
     for node in view.nodes:
-        zero_point = view.zero_point(node) if node.op_type == "DequantizeLinear" else None
-        if zero_point is None or view.stored(node.input[0]) is None:
+        for place, name in enumerate(node.input):
+            node.input[place] = same.get(name, name)
+        if node.op_type != "DequantizeLinear" or view.stored(node.input[0]) is None:
+            nodes.append(node)
             continue
-        if node.input[2] in taken:
-            node.input[2] = add_constant(graph, node.input[2], zero_point)
-        taken.add(node.input[2])
-    set_nodes(graph, view.nodes)
+        reads = (*node.input, str(attribute(node, "axis", 1)))
+        if reads in first and node.output[0] not in view.outputs:
+            same[node.output[0]] = first[reads]
+            continue
+        first[reads] = node.output[0]
+        for place, name in enumerate(node.input):
+            if place != 1 and name in taken and (values := view.stored(name)) is not None:
+                node.input[place] = add_constant(graph, name, values)
+            taken.add(node.input[place])
+        nodes.append(node)
+    set_nodes(graph, nodes)

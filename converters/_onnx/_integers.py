@@ -124,7 +124,7 @@ def _input_grid(view: GraphView, name: str) -> Grid | None:
         return None
     if maker.op_type == "DequantizeLinear":
         return view.grid(maker)
-    if maker.op_type in _MOVERS:
+    if maker.op_type in _MOVERS or (maker.op_type == "Gather" and view.stored(maker.input[1]) is not None):
         return _input_grid(view, maker.input[0])
     if maker.op_type == "Concat":
         grids = {_input_grid(view, part) for part in maker.input}

@@ -22,8 +22,9 @@ def slim(model: Any) -> None:
 
     Out go metadata (stack traces), shapes of inner values, texts, node names, attributes that repeat their default,
     initializers that are unused or equal to another; inner values get names of one or two letters. Names of inputs and
-    outputs stay. So do the zero points of weights: onnxruntime 1.32 refuses some files without them (it puts a scalar
-    where scales go by channel), and with ``session.x64quantprecision`` files where two weights share one.
+    outputs stay. So do quantized weights and their zero points: onnxruntime 1.32 refuses some files without the latter
+    (it puts a scalar where scales go by channel), and with ``session.x64quantprecision`` files where two
+    dequantizations share one of either.
     """
     for graph in graphs(model.graph):
         _drop_notes(graph)
@@ -94,7 +95,7 @@ def _merge_constants(graph: Any) -> None:
     kept = []
     used = {name for inner in graphs(graph) for node in inner.node for name in node.input}
     used |= {output.name for inner in graphs(graph) for output in inner.output}
-    fixed = {value.name for value in (*graph.output, *graph.input)} | _weight_zero_points(graph)
+    fixed = {value.name for value in (*graph.output, *graph.input)} | _weights_and_zero_points(graph)
     for tensor in graph.initializer:
         if tensor.name not in used:
             continue
@@ -116,12 +117,13 @@ def _content(tensor: Any) -> bytes:
     return hashlib.sha256(nameless.SerializeToString(deterministic=True)).digest()
 
 
-def _weight_zero_points(graph: Any) -> set[str]:
+def _weights_and_zero_points(graph: Any) -> set[str]:
     stored = {tensor.name for tensor in graph.initializer}
     return {
-        node.input[2]
+        name
         for node in graph.node
-        if node.op_type == "DequantizeLinear" and node.input[0] in stored and len(node.input) > 2
+        if node.op_type == "DequantizeLinear" and node.input[0] in stored
+        for name in (node.input[0], *node.input[2:])
     }
 
 

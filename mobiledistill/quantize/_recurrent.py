@@ -25,33 +25,46 @@ def take_apart(module: nn.Module) -> nn.Module:
     return module
 
 
-class _Gates(nn.Module):
-    """What the gates of one cell read: from its input, and from its own last answer."""
+class _LSTMCell(nn.Module):
+    """All four gates at once; both biases are one, and the first step reads no zeros."""
 
     def __init__(self, weights: nn.Module, suffix: str) -> None:
         super().__init__()
-        self.from_input = _linear(weights, "ih", suffix)
-        self.from_hidden = _linear(weights, "hh", suffix)
+        from_hidden, hidden_bias = _gates(weights, "hh", suffix)
+        from_input, input_bias = _gates(weights, "ih", suffix)
+        self.from_input, self.from_hidden = _linear(from_input, input_bias + hidden_bias), _linear(from_hidden)
 
-
-class _LSTMCell(_Gates):
     def forward(self, x: Tensor, state: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
-        size = self.from_hidden.in_features
-        hidden, memory = state if state is not None else (x.new_zeros(len(x), size),) * 2
-        gates = self.from_input(x) + self.from_hidden(hidden)
+        gates = self.from_input(x) if state is None else self.from_input(x) + self.from_hidden(state[0])
         enter, forget, candidate, leave = gates.chunk(4, dim=1)
-        memory = forget.sigmoid() * memory + enter.sigmoid() * candidate.tanh()
+        memory = enter.sigmoid() * candidate.tanh()
+        if state is not None:
+            memory = forget.sigmoid() * state[1] + memory
         return leave.sigmoid() * memory.tanh(), memory
 
 
-class _GRUCell(_Gates):
+class _GRUCell(nn.Module):
+    """All three gates at once; of the hidden side's bias only the candidate's part stands apart, behind its gate."""
+
+    candidate_bias: Tensor
+
+    def __init__(self, weights: nn.Module, suffix: str) -> None:
+        super().__init__()
+        from_hidden, hidden_bias = _gates(weights, "hh", suffix)
+        from_input, input_bias = _gates(weights, "ih", suffix)
+        size = from_hidden.shape[1]
+        merged = torch.cat([hidden_bias[: 2 * size], torch.zeros(size)])
+        self.from_input, self.from_hidden = _linear(from_input, input_bias + merged), _linear(from_hidden)
+        self.register_buffer("candidate_bias", hidden_bias[2 * size :].clone())
+
     def forward(self, x: Tensor, hidden: Tensor | None = None) -> Tensor:
+        reset, update, candidate = self.from_input(x).chunk(3, dim=1)
         if hidden is None:
-            hidden = x.new_zeros(len(x), self.from_hidden.in_features)
-        read = self.from_input(x).chunk(3, dim=1)
+            candidate = (candidate + reset.sigmoid() * self.candidate_bias).tanh()
+            return cast(Tensor, candidate - update.sigmoid() * candidate)
         told = self.from_hidden(hidden).chunk(3, dim=1)
-        reset, update = (read[0] + told[0]).sigmoid(), (read[1] + told[1]).sigmoid()
-        candidate = (read[2] + reset * told[2]).tanh()
+        reset, update = (reset + told[0]).sigmoid(), (update + told[1]).sigmoid()
+        candidate = (candidate + reset * (told[2] + self.candidate_bias)).tanh()
         return cast(Tensor, candidate + update * (hidden - candidate))
 
 
@@ -112,11 +125,16 @@ def _of_cell(state: Tensor | tuple[Tensor, Tensor] | None, number: int, batched:
     return tuple(part[number] if batched else part[number].unsqueeze(0) for part in parts)
 
 
-def _linear(weights: nn.Module, kind: str, suffix: str) -> nn.Linear:
-    weight = cast(Tensor, getattr(weights, f"weight_{kind}{suffix}"))
+def _gates(weights: nn.Module, kind: str, suffix: str) -> tuple[Tensor, Tensor]:
+    """Weight and bias of all gates, as torch stacks them; zeros where there is no bias."""
+    weight = cast(Tensor, getattr(weights, f"weight_{kind}{suffix}")).detach()
     bias = cast("Tensor | None", getattr(weights, f"bias_{kind}{suffix}", None))
+    return weight, torch.zeros(len(weight)) if bias is None else bias.detach()
+
+
+def _linear(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
     linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
-    linear.weight = nn.Parameter(weight.detach().clone())
+    linear.weight = nn.Parameter(weight.clone())
     if bias is not None:
-        linear.bias = nn.Parameter(bias.detach().clone())
+        linear.bias = nn.Parameter(bias)
     return linear

@@ -33,4 +33,31 @@ def _conv(arguments: Arguments) -> Tensor:
     raise ModelFileError(f"Operator conv reads an input of {x.dim()} axes; 3, 4 or 5 are possible.")
 
 
-CONVOLUTION: dict[str, Operator] = {"conv": _conv}
+def _conv_transpose(arguments: Arguments) -> Tensor:
+    """``pad`` is cut off; where an output shape is given, rows that are missing behind are zeros and the bias."""
+    x, weight, bias = arguments.tensor("x"), arguments.tensor("weight"), arguments.optional("bias")
+    axes = x.dim() - 2
+    strides = arguments.integers("strides", [1] * axes)
+    dilations = arguments.integers("dilations", [1] * axes)
+    if (kind := arguments.word("pad_type", "valid")) not in ("valid", "custom"):
+        raise ModelFileError(f"Padding {kind!r} of conv_transpose is not one that the Core ML executor runs.")
+    pad = arguments.integers("pad", [0] * 2 * axes) if kind == "custom" else [0] * 2 * axes
+    given = arguments.integers("output_shape", [])
+    lengths = [
+        (size - 1) * stride + (kernel - 1) * dilation + 1 - before - after
+        for size, stride, kernel, dilation, before, after in zip(
+            x.shape[2:], strides, weight.shape[2:], dilations, pad[::2], pad[1::2], strict=True
+        )
+    ]
+    transposed = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}.get(axes)
+    if transposed is None:
+        raise ModelFileError(f"Operator conv_transpose reads an input of {x.dim()} axes; 3, 4 or 5 are possible.")
+    groups = arguments.integer("groups", 1)
+    y: Tensor = transposed(x, weight, None, strides, 0, 0, groups, dilations)
+    for axis, (before, length) in enumerate(zip(pad[::2], given[2:] or lengths, strict=True), start=2):
+        y = y.narrow(axis, before, min(length, y.shape[axis] - before))
+        y = F.pad(y, [0, 0] * (y.dim() - 1 - axis) + [0, length - y.shape[axis]])
+    return y if bias is None else y + bias.reshape(-1, *[1] * axes)
+
+
+CONVOLUTION: dict[str, Operator] = {"conv": _conv, "conv_transpose": _conv_transpose}

@@ -60,6 +60,29 @@ def _pad(arguments: Arguments) -> Tensor:
     return x
 
 
+def _pixel_shuffle(arguments: Arguments) -> Tensor:
+    return F.pixel_shuffle(arguments.tensor("x"), arguments.integer("upscale_factor"))
+
+
+def _pixel_unshuffle(arguments: Arguments) -> Tensor:
+    return F.pixel_unshuffle(arguments.tensor("x"), arguments.integer("downscale_factor"))
+
+
+def _depth_to_space(arguments: Arguments) -> Tensor:
+    """The block's place comes before the channel; ``pixel_shuffle`` has it the other way round."""
+    x, size = arguments.tensor("x"), arguments.integer("block_size")
+    batch, channels, height, width = x.shape
+    blocks = x.reshape(batch, size, size, channels // size**2, height, width)
+    return blocks.permute(0, 3, 4, 1, 5, 2).reshape(batch, channels // size**2, height * size, width * size)
+
+
+def _space_to_depth(arguments: Arguments) -> Tensor:
+    x, size = arguments.tensor("x"), arguments.integer("block_size")
+    batch, channels, height, width = x.shape
+    blocks = x.reshape(batch, channels, height // size, size, width // size, size)
+    return blocks.permute(0, 3, 5, 1, 2, 4).reshape(batch, channels * size**2, height // size, width // size)
+
+
 def _reshape(arguments: Arguments) -> Tensor:
     """A 0 takes over the axis of the input, a -1 is what remains."""
     x, shape = arguments.tensor("x"), arguments.integers("shape")
@@ -126,14 +149,18 @@ def _transpose(arguments: Arguments) -> Tensor:
 
 SHAPE: dict[str, Operator] = {
     "concat": _concat,
+    "depth_to_space": _depth_to_space,
     "expand_dims": _expand_dims,
     "flatten2d": _flatten2d,
     "gather": _gather,
     "pad": _pad,
+    "pixel_shuffle": _pixel_shuffle,
+    "pixel_unshuffle": _pixel_unshuffle,
     "reshape": _reshape,
     "reverse": _reverse,
     "slice_by_index": _slice_by_index,
     "slice_by_size": _slice_by_size,
+    "space_to_depth": _space_to_depth,
     "split": _split,
     "squeeze": _squeeze,
     "stack": _stack,

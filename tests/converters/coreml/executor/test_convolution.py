@@ -74,3 +74,42 @@ def test_before_and_after_may_differ() -> None:
 def test_a_padding_nobody_knows_is_named() -> None:
     with pytest.raises(ModelFileError, match=r"'circular' of conv is not one of valid, custom, same, same_lower"):
         output("conv", x=noise((1, 1, 5), 0), weight=noise((1, 1, 2), 0), pad_type="circular")
+
+
+TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
+
+
+@quick
+@given(
+    seed=seeds,
+    axes=st.integers(1, 3),
+    groups=st.integers(1, 3),
+    kernel=st.integers(2, 3),
+    stride=st.integers(1, 3),
+    dilation=st.integers(1, 2),
+    pad=st.integers(0, 1),
+    more=st.integers(0, 1),
+    biased=st.booleans(),
+)
+def test_transposed_convolutions_are_those_of_torch(
+    seed: int, axes: int, groups: int, kernel: int, stride: int, dilation: int, pad: int, more: int, biased: bool
+) -> None:
+    more = min(more, max(stride, dilation) - 1)
+    x, weight = noise((2, 2 * groups, *(range(4, 4 + axes))), seed), noise((2 * groups, 3, *[kernel] * axes), seed + 1)
+    bias = noise((3 * groups,), seed + 2)
+    tensors = (torch.from_numpy(x), torch.from_numpy(weight), torch.from_numpy(bias) if biased else None)
+    expected = TRANSPOSED[axes](*tensors, stride, pad, more, groups, dilation).numpy()
+    geometry = {"strides": [stride] * axes, "dilations": [dilation] * axes, "groups": groups}
+    shape = {"output_shape": list(expected.shape)} if more else {}
+
+    answer = output(
+        "conv_transpose", x=x, weight=weight, pad_type="custom", pad=[pad, pad] * axes, **geometry, **shape,
+        **({"bias": bias} if biased else {}),
+    )  # fmt: skip
+
+    np.testing.assert_allclose(answer, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_transposed_convolution_with_same_padding_is_refused() -> None:
+    with pytest.raises(ModelFileError, match="Padding 'same' of conv_transpose"):
+        output("conv_transpose", x=noise((1, 1, 4), 0), weight=noise((1, 1, 2), 1), pad_type="same")

@@ -47,6 +47,30 @@ def test_values_only_move(name: str) -> None:
         assert np.array_equal(answer, inferred(operator, **arguments))
 
 
+PICTURE = noise((2, 8, 4, 6), 0)
+
+
+@pytest.mark.parametrize(("operator", "size"), [("depth_to_space", "block_size"), ("space_to_depth", "block_size")])
+def test_blocks_are_those_of_coremltools(operator: str, size: str) -> None:
+    """Its own inference has none of them; what they mean is said by the transposition that it documents."""
+    answer = output(operator, x=PICTURE, **{size: 2})
+    if operator == "depth_to_space":
+        assert answer.shape == (2, 2, 8, 12)
+        assert np.array_equal(answer[:, :, 1::2, 0::2], PICTURE[:, 4:6])  # block (1, 0) holds channels 4 and 5
+        assert np.array_equal(output("space_to_depth", x=answer, block_size=2), PICTURE)
+    else:
+        assert answer.shape == (2, 32, 2, 3)
+        assert np.array_equal(answer[:, 8:16], PICTURE[:, :, 0::2, 1::2])
+
+
+def test_pixels_are_shuffled_as_torch_does() -> None:
+    import torch
+
+    shuffled = output("pixel_shuffle", x=PICTURE, upscale_factor=2)
+    assert np.array_equal(shuffled, torch.nn.functional.pixel_shuffle(torch.from_numpy(PICTURE), 2).numpy())
+    assert np.array_equal(output("pixel_unshuffle", x=shuffled, downscale_factor=2), PICTURE)
+
+
 def test_a_zero_in_a_shape_takes_the_axis_over() -> None:
     assert output("reshape", x=X, shape=[0, -1]).shape == (2, 12)
 
