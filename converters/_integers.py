@@ -31,7 +31,10 @@ _MOVERS = {
 }
 """Operators of aten whose results are some of what they read (or zeros), so they lie on the same grid."""
 
-_SUMS = {"adaptive_avg_pool2d", "add", "add_", "avg_pool2d", "cat", "conv2d", "linear", "mean", "mul"}
+_SUMS = {
+    *("adaptive_avg_pool2d", "add", "add_", "avg_pool2d", "cat", "conv2d", "linear", "mean", "mul"),
+    "upsample_bilinear2d",
+}
 """Operators of aten that integer kernels compute, and that float ones compute to the last bit or nearly so."""
 
 _ACTIVATIONS = (
@@ -267,10 +270,10 @@ def _aten_name(node: fx.Node) -> str:
 
 
 def _output_grid(node: fx.Node) -> Grid | None:
-    """The grid of the first quantizer behind a layer, over an activation in between."""
+    """The grid of the first quantizer behind a layer, over an activation and what only moves values in between."""
     for user in node.users:
         if user.target is torch.ops.quantized_decomposed.quantize_per_tensor.default:
             return Grid(float(user.args[1]), int(user.args[2]))  # type: ignore[arg-type]  # numbers by the schema
-        if user.target in _ACTIVATIONS:
-            return _output_grid(user)
+        if (user.target in _ACTIVATIONS or _aten_name(user) in _MOVERS) and (grid := _output_grid(user)):
+            return grid
     return None

@@ -20,8 +20,7 @@ _MOVERS = (
 )
 """Operators whose results are some of what they read (or zeros), so they lie on the same grid."""
 
-_ACTIVATIONS = ("relu", "relu6", "clip", "squeeze", "reshape")
-"""Operators that stand between a layer and the quantizer of its output."""
+_ACTIVATIONS = ("relu", "relu6", "clip")
 
 
 def read_integers(path: Path) -> dict[str, list[IntegerLayer]]:
@@ -76,7 +75,10 @@ def _bias(value: Any, channels: int) -> NDArray[np.float64]:
 def _weight(operation: Any) -> tuple[NDArray[np.int8], NDArray[np.float32]] | None:
     """Integers and scales of a layer, output channels first; None for any other operator."""
     if operation.op_type in ("conv", "linear"):
-        return _constant_weight(operation.inputs["weight"], out_axis=0)
+        found = _constant_weight(operation.inputs["weight"], out_axis=0)
+        if found is None or found[0].ndim != 3:
+            return found
+        return found[0][:, :, None], found[1]  # over one axis; modules write it over images of one row
     if operation.op_type == "matmul":
         transposed = bool(operation.inputs["transpose_y"].val)
         found = _constant_weight(operation.inputs["y"], out_axis=0 if transposed else 1)
@@ -124,12 +126,12 @@ def _input_grid(value: Any) -> Grid | None:
 
 
 def _output_grid(value: Any) -> Grid | None:
-    """The grid of the first quantizer that reads a value, over an activation in between."""
+    """The grid of the first quantizer that reads a value, over an activation and what only moves values in between."""
     for reader in value.child_ops:
         if reader.op_type == "quantize":
             return _grid(reader, reader.outputs[0])
-        if reader.op_type in _ACTIVATIONS:
-            return _output_grid(reader.outputs[0])
+        if reader.op_type in (*_ACTIVATIONS, *_MOVERS) and (grid := _output_grid(reader.outputs[0])):
+            return grid
     return None
 
 

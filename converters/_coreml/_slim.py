@@ -52,6 +52,7 @@ def slim(path: Path) -> None:
                 _move_value(value, old_blobs, new_blobs)
             if any(operation.blocks for operation in block.operations):
                 continue  # names of nested blocks reach into outer ones
+            _store_as_read(block)
             _drop_names(block)
             _shorten_zero_points(block)
             _merge_constants(block)
@@ -140,6 +141,44 @@ def _write_inline(value: Any, blob: Blob) -> bool:
     else:
         tensor.bytes.values = blob.data
     return True
+
+
+def _store_as_read(block: Any) -> None:
+    """Stores a weight without the axis of length one that is taken off before it is read.
+
+    ::
+
+        before: a = constexpr_affine_dequantize(quantized_data=int8[32, 40, 1, 3]); b = squeeze(x=a); conv(weight=b)
+        after:  a = constexpr_affine_dequantize(quantized_data=int8[32, 40, 3]); conv(weight=a)
+    """
+    readers: dict[str, list[Any]] = {}
+    for operation in block.operations:
+        for argument in operation.inputs.values():
+            for binding in argument.arguments:
+                readers.setdefault(binding.name, []).append(operation)
+    stored: dict[str, str] = {}
+    for operation in block.operations:
+        if operation.type != "constexpr_affine_dequantize" or operation.outputs[0].name in block.outputs:
+            continue
+        squeezes = readers.get(operation.outputs[0].name, [])
+        shapes = {_shape(one.outputs[0].type) for one in squeezes if one.type == "squeeze"}
+        axis = operation.attributes["axis"].immediateValue.tensor.ints.values
+        if len(shapes) != 1 or any(one.type != "squeeze" for one in squeezes) or list(axis) not in ([], [0]):
+            continue
+        (shape,) = shapes
+        for kind in (operation.attributes["quantized_data"].type, operation.outputs[0].type):
+            kind.tensorType.rank = len(shape)
+            del kind.tensorType.dimensions[:]
+            for length in shape:
+                kind.tensorType.dimensions.add().constant.size = length
+        stored |= {one.outputs[0].name: operation.outputs[0].name for one in squeezes}
+    _replace_operations(block, [one for one in block.operations if one.outputs[0].name not in stored])
+    for binding in _bindings(block):
+        binding.name = stored.get(binding.name, binding.name)
+
+
+def _shape(kind: Any) -> tuple[int, ...]:
+    return tuple(dimension.constant.size for dimension in kind.tensorType.dimensions)
 
 
 def _drop_names(block: Any) -> None:

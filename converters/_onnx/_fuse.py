@@ -25,6 +25,7 @@ def fuse(model: Any) -> None:
     _turn_weights(graph)
     gather_integers(graph)
     _requantize_moves(graph)
+    _round_averages(graph)
     _store_activations_unsigned(graph)
     _part_weights(graph)
     del graph.value_info[:]  # some say int8 of what is uint8 now
@@ -143,7 +144,7 @@ def _requantize_moves(graph: Any) -> None:
 
 def _moved_grid(view: GraphView, node: Any, dequantizers: dict[str, Any]) -> Any | None:
     """A dequantizer of the one grid that all moved values lie on, None where they do not."""
-    if node.op_type not in _MOVERS or len(node.output) != 1:
+    if node.op_type not in _MOVERS or len(node.output) != 1 or _averages(node):
         return None
     moved = list(node.input) if node.op_type == "Concat" else [node.input[0]]
     makers = [dequantizers.get(name) for name in moved]
@@ -151,6 +152,27 @@ def _moved_grid(view: GraphView, node: Any, dequantizers: dict[str, Any]) -> Any
         return None
     grids = {view.grid(maker) for maker in makers}
     return makers[0] if len(grids) == 1 and None not in grids else None
+
+
+def _averages(node: Any) -> bool:
+    return bool(node.op_type == "Resize" and attribute(node, "mode", b"nearest") != b"nearest")
+
+
+def _round_averages(graph: Any) -> None:
+    """Makes the scale behind a linear Resize one bit larger, so that onnxruntime resizes floats and rounds.
+
+    Between a dequantizer and a quantizer of one grid it would resize the integers, and cut their fractions off.
+    """
+    view = GraphView(graph)
+    for node in view.nodes:
+        if not _averages(node):
+            continue
+        for quantizer in view.users[node.output[0]]:
+            scale = view.stored(quantizer.input[1]) if quantizer.op_type == "QuantizeLinear" else None
+            if scale is not None:
+                larger = np.nextafter(scale, np.full_like(scale, np.inf))
+                quantizer.input[1] = add_constant(graph, quantizer.input[1], larger)
+    set_nodes(graph, view.nodes)
 
 
 def _leads_to_integers(view: GraphView, node: Any) -> bool:

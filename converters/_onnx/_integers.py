@@ -133,10 +133,10 @@ def _input_grid(view: GraphView, name: str) -> Grid | None:
 
 
 def _output_grid(view: GraphView, name: str) -> Grid | None:
-    """The grid of the first quantizer behind a layer, over an activation in between."""
+    """The grid of the first quantizer behind a layer, over an activation and what only moves values in between."""
     for user in view.users[name]:
         if user.op_type == "QuantizeLinear":
             return view.grid(user)
-        if user.op_type in _LIMITS:
-            return _output_grid(view, user.output[0])
+        if user.op_type in (*_LIMITS, *_MOVERS) and (grid := _output_grid(view, user.output[0])):
+            return grid
     return None

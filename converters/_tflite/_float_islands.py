@@ -4,6 +4,8 @@ LiteRT's converter moves a dequantization past an operator that only moves numbe
 inputs, all must then lie on one integer grid: it takes that of one of them, and what is larger elsewhere is clipped.
 A file so made holds the right weights and gives wrong answers. So, while it converts, a multiplication stands before
 those inputs that it neither moves anything past nor folds away; afterwards it is taken out again.
+
+A leaky ReLU is fenced as well: XNNPACK's integer kernel rounds its two slopes to 1/256 of the ratio of its scales.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ __all__ = ["fence_float_islands", "take_fences_out"]
 _FENCE = float(np.nextafter(np.float32(1.0), np.float32(2.0)))
 
 _ONE_GRID = ("cat", "stack", "where", "maximum", "minimum")
+_ROUGH = ("leaky_relu", "leaky_relu_")
 _MOVES_NUMBERS = (
     "view",
     "reshape",
@@ -39,7 +42,7 @@ _MOVES_NUMBERS = (
 
 
 def fence_float_islands(program: torch.export.ExportedProgram) -> fx.GraphModule | None:
-    """The program with a fence before each dequantized input of an operator that wants all inputs on one grid.
+    """The program with a fence before each dequantized input of an operator that wants one grid, or whose kernel is rough.
 
     None where no fence is needed: where all inputs lie on one grid anyway, as the module has it, or the operator's
     answer is quantized right behind it.
@@ -47,11 +50,12 @@ def fence_float_islands(program: torch.export.ExportedProgram) -> fx.GraphModule
     module: fx.GraphModule = program.module(check_guards=False)
     fenced = False
     for node in list(module.graph.nodes):
-        if _name(node) not in _ONE_GRID or _is_quantized_next(node):
+        rough = _name(node) in _ROUGH
+        if not rough and (_name(node) not in _ONE_GRID or _is_quantized_next(node)):
             continue
         joined = [source for source in node.all_input_nodes if _name(node) != "where" or source is not node.args[0]]
         grids = {source: _grid_of(source) for source in joined}
-        if len(set(grids.values())) == 1:
+        if len(set(grids.values())) == 1 and not rough:
             continue
         for source in (source for source, grid in grids.items() if grid is not None):
             with module.graph.inserting_before(node):

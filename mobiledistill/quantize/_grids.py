@@ -7,7 +7,8 @@ follows), sums and products, and everything that only moves such values. One gri
 * the operands of a concatenation that an integer kernel reads, and its result: so the state of a stream, put before
   new values, lies on their grid, and writing it out and reading it back changes nothing;
 * all that a shared layer reads, and all that it writes, wherever it is called and in whichever signature;
-* what an operator of a shared module writes, each time the module is called.
+* what an operator of a shared module writes, each time the module is called;
+* what several layers read of one float value, each behind moves of its own: LiteRT's converter rounds it once for all.
 
 A sum or product stays float as soon as one operand comes from an operator that computes in float (layer norm,
 softmax, matmul, an embedding, ``KeepFloat``, anything unknown): a pre-norm residual stream is never rounded.
@@ -15,7 +16,7 @@ softmax, matmul, an embedding, ``KeepFloat``, anything unknown): a pre-norm resi
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping
 
 from torch import fx, nn
@@ -122,6 +123,27 @@ class _Graph:
             elif role in ("keep", "average") or (role == "join" and node in self._wanted):
                 for operand in self._operands[node]:
                     self._same.join(self._value(operand), self._value(node))
+
+        self._join_readers_of_floats()
+
+    def _join_readers_of_floats(self) -> None:
+        read: dict[fx.Node, list[fx.Node]] = defaultdict(list)
+        for node in self._nodes:
+            if self._roles[node] == "layer":
+                for operand in self._operands[node]:
+                    for origin in self._float_origins(operand):
+                        read[origin].append(operand)
+        for first, *others in read.values():
+            for other in others:
+                self._same.join(self._value(first), self._value(other))
+
+    def _float_origins(self, node: fx.Node) -> set[fx.Node]:
+        """Where a float value comes from that was only moved since."""
+        if node in self._placeable:
+            return set()
+        if self._roles[node] not in ("keep", "join"):
+            return {node}
+        return set().union(*(self._float_origins(operand) for operand in self._operands[node]))
 
     def _shared_keys(self) -> dict[fx.Node, Hashable]:
         """For sums, products and activations: the module they stand in and their place among those of one call."""

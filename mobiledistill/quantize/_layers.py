@@ -6,13 +6,14 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from converters import ConversionError
 from mobiledistill.quantize._modules import KeepFloat, QuantConv1d, QuantConv2d, QuantEmbedding, QuantLinear
 
-__all__ = ["KNOWN_LAYERS", "fold_batch_norms", "swap_layers", "trace"]
+__all__ = ["KNOWN_LAYERS", "fold_batch_norms", "part_transposed", "swap_layers", "trace"]
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
@@ -105,6 +106,37 @@ def _as_depthwise(norm: nn.BatchNorm2d) -> nn.Conv2d:
     identity = nn.Conv2d(channels, channels, 1, groups=channels, bias=False)
     nn.init.ones_(identity.weight)
     return fuse_conv_bn_eval(identity.eval(), norm)
+
+
+def part_transposed(module: nn.Module) -> nn.Module:
+    """Writes transposed convolutions whose kernels do not overlap as a 1x1 convolution and a shuffle (in place).
+
+    Every runtime computes those in integers, and shuffles exactly::
+
+        before: ConvTranspose2d(48, 32, kernel_size=2, stride=2)
+        after:  Conv2d(48, 128, 1), PixelShuffle(2)
+    """
+    for name, part in list(module.named_children()):
+        if isinstance(part, nn.ConvTranspose2d) and _tiles(part):
+            setattr(module, name, _as_shuffle(part))
+        else:
+            part_transposed(part)
+    return module
+
+
+def _tiles(layer: nn.ConvTranspose2d) -> bool:
+    square = len({*layer.kernel_size, *layer.stride}) == 1
+    return square and layer.groups == 1 and {*layer.padding, *layer.output_padding} == {0} and layer.dilation == (1, 1)
+
+
+def _as_shuffle(layer: nn.ConvTranspose2d) -> nn.Sequential:
+    size = layer.stride[0]
+    conv = nn.Conv2d(layer.in_channels, layer.out_channels * size**2, 1, bias=layer.bias is not None)
+    with torch.no_grad():
+        conv.weight.copy_(layer.weight.permute(1, 2, 3, 0).reshape(-1, layer.in_channels, 1, 1))
+        if conv.bias is not None and layer.bias is not None:
+            conv.bias.copy_(layer.bias.repeat_interleave(size**2))
+    return nn.Sequential(conv, nn.PixelShuffle(size))
 
 
 def swap_layers(traced: Mapping[str, fx.GraphModule]) -> None:

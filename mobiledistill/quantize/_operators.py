@@ -22,7 +22,10 @@ _ACTIVATIONS = (nn.ReLU, nn.ReLU6)
 _ACTIVATION_CALLS = ("relu", "relu_", "relu6", torch.relu, F.relu, F.relu6)
 _ARITHMETIC = ("add", "add_", "mul", operator.add, operator.iadd, torch.add, operator.mul, operator.imul, torch.mul)
 _AVERAGES = (nn.AvgPool2d, nn.AdaptiveAvgPool2d)
-_AVERAGE_CALLS = ("mean", "avg_pool2d", "adaptive_avg_pool2d", torch.mean, F.avg_pool2d, F.adaptive_avg_pool2d)
+_AVERAGE_CALLS = (
+    *("mean", "avg_pool2d", "adaptive_avg_pool2d", "upsample_bilinear2d"),
+    *(torch.mean, F.avg_pool2d, F.adaptive_avg_pool2d),
+)
 _JOINS = ("cat", "stack", torch.cat, torch.concat, torch.stack)
 _KEEPERS = (nn.Flatten, nn.Unflatten, nn.MaxPool2d, nn.Identity, nn.Dropout, nn.Dropout2d, nn.PixelShuffle)
 _KEEPING_CALLS = (
@@ -86,8 +89,8 @@ def _role_of_module(module: nn.Module | None) -> Role:
             return "average"
         case _ if isinstance(module, _KEEPERS + _PADS):
             return "keep"
-        case nn.Upsample() if module.mode in _NEAREST:
-            return "keep"
+        case nn.Upsample():
+            return _role_of_resizing(module.mode)
     return "float"
 
 
@@ -106,8 +109,16 @@ def _role_of_call(node: fx.Node) -> Role:
             return role
     if target == "hardtanh" and tuple(node.args[1:]) == (0.0, 6.0):  # torch.export's ReLU6
         return "activation"
-    keeps = (target in (F.pad, "pad") and _pads_zeros(node)) or (target is F.interpolate and _is_nearest(node))
-    return "keep" if keeps else "float"
+    if target is F.interpolate:
+        return _role_of_resizing(node.args[3] if len(node.args) > 3 else node.kwargs.get("mode", "nearest"))
+    return "keep" if target in (F.pad, "pad") and _pads_zeros(node) else "float"
+
+
+def _role_of_resizing(mode: object) -> Role:
+    """A picture made larger or smaller holds the pixels that it was made of, or averages of them."""
+    if mode in _NEAREST:
+        return "keep"
+    return "average" if mode == "bilinear" else "float"
 
 
 def _operator_of_aten(node: fx.Node) -> str | None:
@@ -131,11 +142,6 @@ def _pads_zeros(node: fx.Node) -> bool:
     mode = node.args[2] if len(node.args) > 2 else node.kwargs.get("mode", "constant")
     value = node.args[3] if len(node.args) > 3 else node.kwargs.get("value")
     return mode != "constant" or value in (None, 0, 0.0)
-
-
-def _is_nearest(node: fx.Node) -> bool:
-    mode = node.args[3] if len(node.args) > 3 else node.kwargs.get("mode", "nearest")
-    return mode in _NEAREST
 
 
 def _nodes(value: Any) -> Iterator[fx.Node]:

@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 
 from converters import ConversionError
 from mobiledistill.quantize._grids import place_grids
-from mobiledistill.quantize._layers import fold_batch_norms, swap_layers, trace
+from mobiledistill.quantize._layers import fold_batch_norms, part_transposed, swap_layers, trace
 from mobiledistill.quantize._modules import ActivationQuantizer, QuantEmbedding, QuantizedLayer
 from mobiledistill.quantize._operators import main_operand, role_of
 
@@ -37,7 +37,7 @@ def prepare(signatures: Mapping[str, nn.Module]) -> nn.ModuleDict:
     if taken := [name for name in signatures if hasattr(nn.ModuleDict(), name)]:
         raise ConversionError(f"Signature {taken[0]!r} has the name of an attribute of torch modules; choose another.")
     copies = copy.deepcopy(dict(signatures))
-    traced = {name: trace(module) for name, module in copies.items()}
+    traced = {name: trace(part_transposed(module)) for name, module in copies.items()}
     fold_batch_norms(traced)
     swap_layers(traced)
     place_grids(traced, copies)
