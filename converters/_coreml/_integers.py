@@ -46,15 +46,15 @@ def _layers(function: Any) -> list[IntegerLayer]:
         if weight is None:
             continue
         integers, scale = weight
-        bias = operation.inputs.get("bias")
+        bias, end = _bias(operation, len(integers))
         layers.append(
             IntegerLayer(
                 name="",
                 weight=integers,
                 weight_scale=scale,
-                bias=None if bias is None else _bias(bias, len(integers)),
+                bias=bias,
                 input=_input_grid(operation.inputs["x"]),
-                output=_output_grid(operation.outputs[0]),
+                output=_output_grid(end),
             )
         )
     return layers
@@ -68,8 +68,18 @@ def _tables(gather: Any) -> list[IntegerLayer]:
     return [IntegerLayer("", *found, bias=None, input=None, output=_output_grid(gather.outputs[0]))]
 
 
-def _bias(value: Any, channels: int) -> NDArray[np.float64]:
-    return np.broadcast_to(np.asarray(value.val, np.float64), (channels,)).copy()
+def _bias(operation: Any, channels: int) -> tuple[NDArray[np.float64] | None, Any]:
+    """The bias, and the value that it has been added to: coremltools adds that of a matmul apart."""
+    end = operation.outputs[0]
+    given = operation.inputs.get("bias")
+    if operation.op_type == "matmul" and len(end.child_ops) == 1 and end.child_ops[0].op_type == "add":
+        (add,) = end.child_ops
+        others = [value for value in (add.inputs["x"], add.inputs["y"]) if value is not end]
+        if len(others) == 1 and others[0].val is not None and np.size(others[0].val) in (1, channels):
+            given, end = others[0], add.outputs[0]
+    if given is None:
+        return None, end
+    return np.broadcast_to(np.asarray(given.val, np.float64).reshape(-1), (channels,)).copy(), end
 
 
 def _weight(operation: Any) -> tuple[NDArray[np.int8], NDArray[np.float32]] | None:

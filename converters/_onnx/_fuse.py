@@ -235,7 +235,8 @@ def _reads_grid_of(view: GraphView, reader: Any, quantizer: Any) -> bool:
 def _part_weights(graph: Any) -> None:
     """One dequantization a weight: onnxruntime's precise mode for old x86 refuses shared weights and zero points.
 
-    Equal dequantizations become one; others that read one weight with scales of their own get a copy each.
+    Equal dequantizations become one; others that read one weight with scales of their own get a copy each. Rows of a
+    table count as weights, since onnxruntime computes those that are always the same beforehand.
     """
     view = GraphView(graph)
     first: dict[tuple[str, ...], str] = {}
@@ -245,7 +246,7 @@ def _part_weights(graph: Any) -> None:
     for node in view.nodes:
         for place, name in enumerate(node.input):
             node.input[place] = same.get(name, name)
-        if node.op_type != "DequantizeLinear" or view.stored(node.input[0]) is None:
+        if node.op_type != "DequantizeLinear" or not _reads_weight(view, node):
             nodes.append(node)
             continue
         reads = (*node.input, str(attribute(node, "axis", 1)))
@@ -259,3 +260,11 @@ def _part_weights(graph: Any) -> None:
             taken.add(node.input[place])
         nodes.append(node)
     set_nodes(graph, nodes)
+
+
+def _reads_weight(view: GraphView, dequantize: Any) -> bool:
+    name = dequantize.input[0]
+    source = view.makers.get(name)
+    if source is not None and source.op_type == "Gather":
+        name = source.input[0]
+    return view.stored(name) is not None

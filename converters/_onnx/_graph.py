@@ -33,6 +33,7 @@ class GraphView:
             for name in node.input:
                 self.users[name].append(node)
         self._tensors = {tensor.name: tensor for tensor in graph.initializer}
+        self._read = {value.name for value in graph.input}
         self._array = onnx.numpy_helper.to_array
 
     def stored(self, name: str) -> NDArray[Any] | None:
@@ -67,6 +68,13 @@ class GraphView:
                     _along(values, scale, attribute(maker, "axis", 1))
                 )
         return None
+
+    def varies(self, name: str) -> bool:
+        """Whether a value depends on what the graph reads."""
+        if name in self._read:
+            return True
+        maker = self.makers.get(name)
+        return maker is not None and any(self.varies(source) for source in maker.input if source)
 
     def zero_point(self, node: Any) -> NDArray[Any] | None:
         """Of a QuantizeLinear or DequantizeLinear; None where it has none, which means zero."""

@@ -48,8 +48,8 @@ def _layers(path: Path, graph: Any) -> list[IntegerLayer]:
 
 
 def _table(view: GraphView, gather: Any) -> IntegerLayer | None:
-    """A stored table whose rows are dequantized behind the Gather, or before it."""
-    if view.stored(gather.input[1]) is not None:
+    """A stored table whose rows are dequantized behind the Gather, or before it; None where they never change."""
+    if not view.varies(gather.input[1]):
         return None
     readers = view.users[gather.output[0]]
     dequantize = view.makers.get(gather.input[0]) or next((r for r in readers if r.op_type == "DequantizeLinear"), None)

@@ -119,10 +119,11 @@ def _content(tensor: Any) -> bytes:
 
 def _weights_and_zero_points(graph: Any) -> set[str]:
     stored = {tensor.name for tensor in graph.initializer}
+    rows = {node.output[0] for node in graph.node if node.op_type == "Gather" and node.input[0] in stored}
     return {
         name
         for node in graph.node
-        if node.op_type == "DequantizeLinear" and node.input[0] in stored
+        if node.op_type == "DequantizeLinear" and node.input[0] in stored | rows
         for name in (node.input[0], *node.input[2:])
     }
 

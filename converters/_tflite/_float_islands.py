@@ -23,6 +23,7 @@ __all__ = ["fence_float_islands", "take_fences_out"]
 _FENCE = float(np.nextafter(np.float32(1.0), np.float32(2.0)))
 
 _ONE_GRID = ("cat", "stack", "where", "maximum", "minimum")
+_LOWEST_OF_A_TABLE = -127  # tables are symmetric; activations go down to -128
 _ROUGH = ("leaky_relu", "leaky_relu_")
 _MOVES_NUMBERS = (
     "view",
@@ -38,11 +39,13 @@ _MOVES_NUMBERS = (
     "contiguous",
     "clone",
     "upsample_nearest2d",
+    "pad",
+    "constant_pad_nd",
 )
 
 
 def fence_float_islands(program: torch.export.ExportedProgram) -> fx.GraphModule | None:
-    """The program with a fence before each dequantized input of an operator that wants one grid, or whose kernel is rough.
+    """The program with a fence before each dequantized input of an operator that wants one grid, or that is rough.
 
     None where no fence is needed: where all inputs lie on one grid anyway, as the module has it, or the operator's
     answer is quantized right behind it.
@@ -50,14 +53,7 @@ def fence_float_islands(program: torch.export.ExportedProgram) -> fx.GraphModule
     module: fx.GraphModule = program.module(check_guards=False)
     fenced = False
     for node in list(module.graph.nodes):
-        rough = _name(node) in _ROUGH
-        if not rough and (_name(node) not in _ONE_GRID or _is_quantized_next(node)):
-            continue
-        joined = [source for source in node.all_input_nodes if _name(node) != "where" or source is not node.args[0]]
-        grids = {source: _grid_of(source) for source in joined}
-        if len(set(grids.values())) == 1 and not rough:
-            continue
-        for source in (source for source, grid in grids.items() if grid is not None):
+        for source in _to_be_fenced(node):
             with module.graph.inserting_before(node):
                 fence = module.graph.call_function(torch.ops.aten.mul.Tensor, (source, _FENCE))
             node.replace_input_with(source, fence)
@@ -66,6 +62,21 @@ def fence_float_islands(program: torch.export.ExportedProgram) -> fx.GraphModule
         return None
     module.recompile()
     return module
+
+
+def _to_be_fenced(node: fx.Node) -> list[fx.Node]:
+    """The dequantized inputs that would not reach an operator as they are."""
+    if _name(node) in _ROUGH:
+        return [source for source in node.all_input_nodes if _dequantizer(source) is not None]
+    if _name(node) not in _ONE_GRID:
+        return []
+    joined = [source for source in node.all_input_nodes if _name(node) != "where" or source is not node.args[0]]
+    makers = {source: _dequantizer(source) for source in joined}
+    if _is_quantized_next(node):  # the converter then moves each input onto that grid, rows of tables excepted
+        return [source for source, maker in makers.items() if maker is not None and maker.args[3] == _LOWEST_OF_A_TABLE]
+    if len({maker and maker.args[1:3] for maker in makers.values()}) == 1:
+        return []
+    return [source for source, maker in makers.items() if maker is not None]
 
 
 def take_fences_out(model: Any) -> None:
@@ -98,11 +109,11 @@ def _is_quantized_next(node: fx.Node) -> bool:
     )
 
 
-def _grid_of(node: fx.Node) -> tuple[fx.node.Argument, ...] | None:
-    """Scale and zero point of what was dequantized; None for other numbers."""
+def _dequantizer(node: fx.Node) -> fx.Node | None:
+    """What dequantized a value that was only moved since; None for other numbers."""
     while _name(node) in _MOVES_NUMBERS:
         node = node.all_input_nodes[0]
-    return node.args[1:3] if _name(node) == "dequantize_per_tensor" else None
+    return node if _name(node) == "dequantize_per_tensor" else None
 
 
 def _name(node: fx.Node) -> str:

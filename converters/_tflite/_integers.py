@@ -73,8 +73,18 @@ def _table(model: Any, graph: Any, gather: Any) -> IntegerLayer | None:
     integers = constant(model, stored)
     if integers is None or integers.dtype != np.int8 or integers.ndim != 2 or not is_quantized(stored):
         return None
+    if not _varies(graph, gather.inputs[1]):
+        return None  # rows that are always the same
     scale = np.full(len(integers), stored.quantization.scale[0], np.float32)
     return IntegerLayer("", integers, scale, bias=None, input=None, output=_grid(graph.tensors[gather.outputs[0]]))
+
+
+def _varies(graph: Any, index: int) -> bool:
+    """Whether a tensor depends on what the graph reads."""
+    if index in list(graph.inputs):
+        return True
+    makers = [operator for operator in graph.operators if index in list(operator.outputs)]
+    return any(_varies(graph, source) for maker in makers for source in maker.inputs if source >= 0)
 
 
 def _bias(
