@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import fx
 
 from converters._program import Program, export_program
+from converters._reach import reaches
 
 __all__ = ["Grid", "Inspection", "IntegerLayer", "inspect_module", "integer_differences", "module_integers"]
 
@@ -121,7 +122,7 @@ def module_integers(program: Program) -> list[IntegerLayer]:
 
 
 def _module_layer(node: fx.Node, constants: dict[str, tuple[str, torch.Tensor]]) -> IntegerLayer | None:
-    """The layer that a node computes; None for any other node, and for a table of which only fixed rows are read."""
+    """The layer that a node computes; None for any other node, and for what always answers the same."""
     if node.target is torch.ops.aten.embedding.default:
         table, ids = node.args[:2]
         quantized = table.target is torch.ops.quantized_decomposed.dequantize_per_tensor.default  # type: ignore[union-attr]  # a table is a node
@@ -130,6 +131,8 @@ def _module_layer(node: fx.Node, constants: dict[str, tuple[str, torch.Tensor]])
         return None
     read, weight = node.all_input_nodes[:2]
     if weight.target is not torch.ops.quantized_decomposed.dequantize_per_channel.default:
+        return None
+    if not _varies(read, constants):
         return None
     name, integers, scale = _weight(weight, constants)
     bias = node.args[2] if len(node.args) > 2 else None
@@ -154,11 +157,9 @@ def _table(node: fx.Node, constants: dict[str, tuple[str, torch.Tensor]]) -> Int
 
 def _varies(value: Any, constants: dict[str, tuple[str, torch.Tensor]]) -> bool:
     """Whether a value depends on what the module reads."""
-    if not isinstance(value, fx.Node):
-        return False
-    if value.op == "placeholder":
-        return value.name not in constants
-    return any(_varies(part, constants) for part in value.all_input_nodes)
+    return isinstance(value, fx.Node) and reaches(
+        value, lambda node: node.all_input_nodes, lambda node: node.op == "placeholder" and node.name not in constants
+    )
 
 
 def _is_integer_arithmetic(node: fx.Node) -> bool:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from converters._coreml._package import open_package
 from converters._coreml._slim import load_program
 from converters._integers import Grid, IntegerLayer
+from converters._reach import reaches
 
 __all__ = ["read_integers"]
 
@@ -43,7 +44,7 @@ def _layers(function: Any) -> list[IntegerLayer]:
             layers += _tables(operation)
             continue
         weight = _weight(operation)
-        if weight is None:
+        if weight is None or not _varies(operation.inputs["x"]):
             continue
         integers, scale = weight
         bias, end = _bias(operation, len(integers))
@@ -118,6 +119,18 @@ def _constant_weight(value: Any, out_axis: int) -> tuple[NDArray[np.int8], NDArr
         return None
     scales = np.broadcast_to(scale.astype(np.float32).reshape(-1), (data.shape[out_axis],)).copy()
     return integers.astype(np.int8), scales
+
+
+def _varies(value: Any) -> bool:
+    """Whether a value depends on what the function reads."""
+    return reaches(value, _sources, lambda one: one.op is None)
+
+
+def _sources(value: Any) -> list[Any]:
+    if value.op is None or value.val is not None:
+        return []
+    parts = [part if isinstance(part, list | tuple) else (part,) for part in value.op.inputs.values()]
+    return [one for part in parts for one in part if one is not None]
 
 
 def _input_grid(value: Any) -> Grid | None:

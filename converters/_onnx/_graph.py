@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from converters._integers import Grid
 from converters._onnx._libraries import onnx_library
+from converters._reach import reaches
 
 __all__ = ["GraphView", "add_constant", "attribute", "graphs", "set_nodes"]
 
@@ -71,10 +72,10 @@ class GraphView:
 
     def varies(self, name: str) -> bool:
         """Whether a value depends on what the graph reads."""
-        if name in self._read:
-            return True
-        maker = self.makers.get(name)
-        return maker is not None and any(self.varies(source) for source in maker.input if source)
+        makers = self.makers
+        return reaches(
+            name, lambda value: makers[value].input if value in makers else (), lambda value: value in self._read
+        )
 
     def zero_point(self, node: Any) -> NDArray[Any] | None:
         """Of a QuantizeLinear or DequantizeLinear; None where it has none, which means zero."""

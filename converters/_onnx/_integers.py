@@ -67,7 +67,7 @@ def _table(view: GraphView, gather: Any) -> IntegerLayer | None:
 
 
 def _layer(view: GraphView, node: Any) -> IntegerLayer | None:
-    if node.op_type not in ("Conv", "Gemm", "MatMul"):
+    if node.op_type not in ("Conv", "Gemm", "MatMul") or not view.varies(node.input[0]):
         return None
     dequantize = view.makers.get(node.input[1])
     if dequantize is None or dequantize.op_type != "DequantizeLinear":

@@ -68,12 +68,16 @@ def _to_be_fenced(node: fx.Node) -> list[fx.Node]:
     """The dequantized inputs that would not reach an operator as they are."""
     if _name(node) in _ROUGH:
         return [source for source in node.all_input_nodes if _dequantizer(source) is not None]
+    if _name(node) == "quantize_per_tensor":  # a table's grid would stay, and this one be folded away
+        (source,) = node.all_input_nodes
+        table = _table_behind(source)
+        return [source] if table is not None and table.args[1:3] != node.args[1:3] else []
     if _name(node) not in _ONE_GRID:
         return []
     joined = [source for source in node.all_input_nodes if _name(node) != "where" or source is not node.args[0]]
     makers = {source: _dequantizer(source) for source in joined}
     if _is_quantized_next(node):  # the converter then moves each input onto that grid, rows of tables excepted
-        return [source for source, maker in makers.items() if maker is not None and maker.args[3] == _LOWEST_OF_A_TABLE]
+        return [source for source in joined if _table_behind(source) is not None]
     if len({maker and maker.args[1:3] for maker in makers.values()}) == 1:
         return []
     return [source for source, maker in makers.items() if maker is not None]
@@ -114,6 +118,14 @@ def _dequantizer(node: fx.Node) -> fx.Node | None:
     while _name(node) in _MOVES_NUMBERS:
         node = node.all_input_nodes[0]
     return node if _name(node) == "dequantize_per_tensor" else None
+
+
+def _table_behind(node: Any) -> fx.Node | None:
+    """What dequantized the rows of a table that were only moved and joined since."""
+    while _name(node) in ("cat", "stack"):
+        node = node.all_input_nodes[0]
+    maker = _dequantizer(node)
+    return maker if maker is not None and maker.args[3] == _LOWEST_OF_A_TABLE else None
 
 
 def _name(node: fx.Node) -> str:

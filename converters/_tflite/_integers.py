@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters._integers import Grid, IntegerLayer
+from converters._reach import reaches
 from converters._tflite._schema import constant, is_quantized, operator_name, read_model, schema
 
 __all__ = ["read_integers"]
@@ -45,7 +46,7 @@ def _layers(model: Any, graph: Any) -> list[IntegerLayer]:
         name = operator_name(model, operator)
         if name == "GATHER" and (table := _table(model, graph, operator)) is not None:
             layers.append(table)
-        if name not in _TO_TORCH:
+        if name not in _TO_TORCH or not _varies(graph, operator.inputs[0]):
             continue
         integers = constant(model, graph.tensors[operator.inputs[1]])
         if integers is not None and integers.dtype == np.int8:
@@ -81,10 +82,13 @@ def _table(model: Any, graph: Any, gather: Any) -> IntegerLayer | None:
 
 def _varies(graph: Any, index: int) -> bool:
     """Whether a tensor depends on what the graph reads."""
-    if index in list(graph.inputs):
-        return True
-    makers = [operator for operator in graph.operators if index in list(operator.outputs)]
-    return any(_varies(graph, source) for maker in makers for source in maker.inputs if source >= 0)
+    makers = {int(output): operator for operator in graph.operators for output in operator.outputs}
+    read = {int(entry) for entry in graph.inputs}
+    return reaches(
+        int(index),
+        lambda tensor: [int(source) for source in makers[tensor].inputs if source >= 0] if tensor in makers else [],
+        lambda tensor: tensor in read,
+    )
 
 
 def _bias(
