@@ -1,6 +1,7 @@
-"""Converts every network of the zoo to every format and precision: ``python -m benchmarks.zoo --json runs/zoo.json``.
+"""Converts every network of the zoo to every format and precision: ``python -m benchmarks.zoo``.
 
-Each cell runs in a process of its own, within 300 seconds and 6 GB; what is done already is not done again.
+Each cell runs in a process of its own, within 300 seconds and 6 GB; what is done already is not done again. All take
+about three hours of one core. The page is written beside the JSON.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import converters
 import mobiledistill as md
 from benchmarks.zoo import ZOO
 from benchmarks.zoo._cell import PRECISIONS, Precision, run_cell
+from benchmarks.zoo._page import page
 from converters import FORMATS, Format
 
 _LIMIT_S = 300.0
@@ -28,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("networks", nargs="*", metavar="NETWORK", help="only these; default: all")
     parser.add_argument("--formats", default=",".join(FORMATS))
     parser.add_argument("--precisions", default=",".join(PRECISIONS))
-    parser.add_argument("--json", type=Path, default=Path("runs/zoo.json"), help="where the cells are written")
+    parser.add_argument("--json", type=Path, default=Path("docs/benchmarks/zoo.json"), help="where the cells are")
     parser.add_argument("--quick", action="store_true", help=f"only {', '.join(_QUICK)}")
     parser.add_argument("--again", action="store_true", help="also what is done already")
     wanted = parser.parse_args(arguments)
@@ -44,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 if cell in known and not wanted.again:
                     continue
                 known[cell] = _in_a_child(name, format, precision)
-                wanted.json.write_text(json.dumps(known, indent=1) + "\n")
+                _write(wanted.json, known)
                 print(_line(known[cell]), flush=True)
 
 
@@ -57,6 +59,15 @@ def _in_a_child(name: str, format: Format, precision: Precision) -> dict[str, An
     except md.MobileDistillError as error:
         return {"network": name, "format": format, "precision": precision, "outcome": "broke", "reason": str(error)}
     return found
+
+
+def _write(path: Path, cells: dict[str, Any]) -> None:
+    """One line a cell, in the zoo's order, and the page."""
+    order = [f"{name}/{format}/{precision}" for name in ZOO for format in FORMATS for precision in PRECISIONS]
+    ordered = {cell: cells[cell] for cell in order if cell in cells}
+    lines = [f"{json.dumps(name)}: {json.dumps(cell)}" for name, cell in ordered.items()]
+    path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    path.with_suffix(".md").write_text(page(ordered))
 
 
 def _line(cell: dict[str, Any]) -> str:

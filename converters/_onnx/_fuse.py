@@ -25,7 +25,6 @@ def fuse(model: Any) -> None:
     _turn_weights(graph)
     gather_integers(graph)
     _requantize_moves(graph)
-    _round_averages(graph)
     _store_activations_unsigned(graph)
     _part_weights(graph)
     del graph.value_info[:]  # some say int8 of what is uint8 now
@@ -156,23 +155,6 @@ def _moved_grid(view: GraphView, node: Any, dequantizers: dict[str, Any]) -> Any
 
 def _averages(node: Any) -> bool:
     return bool(node.op_type == "Resize" and attribute(node, "mode", b"nearest") != b"nearest")
-
-
-def _round_averages(graph: Any) -> None:
-    """Makes the scale behind a linear Resize one bit larger, so that onnxruntime resizes floats and rounds.
-
-    Between a dequantizer and a quantizer of one grid it would resize the integers, and cut their fractions off.
-    """
-    view = GraphView(graph)
-    for node in view.nodes:
-        if not _averages(node):
-            continue
-        for quantizer in view.users[node.output[0]]:
-            scale = view.stored(quantizer.input[1]) if quantizer.op_type == "QuantizeLinear" else None
-            if scale is not None:
-                larger = np.nextafter(scale, np.full_like(scale, np.inf))
-                quantizer.input[1] = add_constant(graph, quantizer.input[1], larger)
-    set_nodes(graph, view.nodes)
 
 
 def _leads_to_integers(view: GraphView, node: Any) -> bool:

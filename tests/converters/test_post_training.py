@@ -79,17 +79,19 @@ class Memory(nn.Module):
 
 
 class Text(nn.Module):
-    """Three tables: rows by token, by place (always the same ones), and shifted against each other."""
+    """Rows by token, shifted against each other; rows by place, always the same ones, through a layer of their own."""
 
     def __init__(self) -> None:
         super().__init__()
         self.tokens, self.places = nn.Embedding(20, 8), nn.Embedding(9, 8)
         self.norm, self.mix, self.head = nn.LayerNorm(24), nn.Linear(24, 8), nn.Linear(8, 4)
+        self.place = nn.Linear(8, 8)
 
     def forward(self, ids: Tensor) -> Tensor:
         rows = self.tokens(ids)
         rows = torch.cat([F.pad(rows[:, 1:], (0, 0, 0, 1)), rows, F.pad(rows[:, :-1], (0, 0, 1, 0))], dim=2)
-        mixed = self.mix(self.norm(rows)) + self.mix(rows) + self.places(torch.arange(ids.shape[1])[None])
+        places = self.place(self.places(torch.arange(ids.shape[1])[None]))
+        mixed = self.mix(self.norm(rows)) + self.mix(rows) + places
         return self.head(mixed[:, 0])
 
 
