@@ -27,7 +27,7 @@ _MARGIN_STEPS = 4.0
 _FLIPPED_SHARE = 0.01
 _EXACT_FLOAT_DB = 45.0
 _BELOW_ROUNDING_DB = 10.0  # a tenth of the noise that rounding itself makes: what ties that fall the other way may cost
-_TWICE_DB = 3.0  # twice the noise: of ties that fall another way, or of rounding
+_TWICE_DB = 3.0  # twice the noise of ties that fall another way
 _TIED_SHARE = 0.1  # values often fall exactly between two integers, and the order of a float sum decides
 
 Arrays = Mapping[str, NDArray[np.generic]]
@@ -70,7 +70,7 @@ def verify(
 
     A deep network may carry ties on, values that fall exactly between two integers, until its outputs differ by many
     steps. Where one of these lines is crossed, the module is therefore compared with itself, its ties fallen otherwise:
-    a file with the module's own integers passes with no more than twice that noise, nor twice that of rounding.
+    a file with the module's own integers passes with no more than twice that noise, as long as it is below rounding's.
 
     Args:
         path: a .tflite, .onnx or .mlpackage.
@@ -201,7 +201,7 @@ def _judge_quantized(
         found_db = min(_worst_db(reference, one) for one in (answers, unoptimized) if one is not None)
         other_luck = (_run_module(program, inputs, TiesOtherwise(program, seed)) for seed in range(2))
         ties_db = min(_worst_db(reference, other) for other in other_luck)
-        if found_db < max(rounding_db, ties_db) - _TWICE_DB:
+        if found_db < max(rounding_db, ties_db - _TWICE_DB):
             raise
 
 

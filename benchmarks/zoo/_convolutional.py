@@ -512,9 +512,11 @@ class FaceDetector(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         first = self.first(self.stem(x))
         levels = (first, self.second(first))
-        scores = [head(level).permute(0, 2, 3, 1).reshape(len(x), -1, 1) for head, level in zip(self.scores, levels)]  # noqa: B905
-        boxes = [head(level).permute(0, 2, 3, 1).reshape(len(x), -1, 16) for head, level in zip(self.boxes, levels)]  # noqa: B905
-        return torch.cat(scores, dim=1), torch.cat(boxes, dim=1)
+        return self._joined(self.scores, levels, 1), self._joined(self.boxes, levels, 16)
+
+    def _joined(self, heads: nn.ModuleList, levels: Sequence[Tensor], width: int) -> Tensor:
+        answers = [head(level).permute(0, 2, 3, 1) for head, level in zip(heads, levels, strict=True)]
+        return torch.cat([answer.reshape(len(answer), -1, width) for answer in answers], dim=1)
 
 
 class UNet(nn.Module):

@@ -75,7 +75,8 @@ class _Encoder(nn.Module):
         self.encoder = model
 
     def forward(self, values: Tensor) -> Tensor:
-        return self.encoder(values, return_dict=True)["last_hidden_state"]  # type: ignore[no-any-return]
+        hidden: Tensor = self.encoder(values, return_dict=True)["last_hidden_state"]
+        return hidden
 
 
 def t5_encoder() -> nn.Module:

@@ -16,10 +16,10 @@ from mobiledistill.quantize import post_training
 
 
 class Averages(nn.Module):
-    """Convolutions and averages of four, whose sums lie between two integers one time in four.
+    """Averages of four, whose sums lie between two integers one time in four, and convolutions that carry it on.
 
     Args:
-        layers: how many of each.
+        layers: how many convolutions; the averages stand behind the first.
     """
 
     def __init__(self, layers: int) -> None:
@@ -32,8 +32,10 @@ class Averages(nn.Module):
         return F.avg_pool2d(x, 2, stride=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        for conv in self.convs:
-            x = self.pool(torch.relu(conv(x)))
+        first, *others = self.convs
+        x = self.pool(torch.relu(first(x)))
+        for conv in others:
+            x = torch.relu(conv(x))
         return x
 
 
@@ -82,8 +84,8 @@ def _with_maxima(program: Program) -> Program:
     import copy
 
     module = copy.deepcopy(program.module)
-    for node in module.graph.nodes:  # type: ignore[union-attr]
+    for node in module.graph.nodes:  # type: ignore[union-attr]  # a GraphModule, as post_training makes it
         if node.target in (F.avg_pool2d, torch._C._nn.avg_pool2d):
             node.target = F.max_pool2d
-    module.recompile()  # type: ignore[operator]
+    module.recompile()  # type: ignore[operator]  # likewise
     return Program(module, program.inputs, program.outputs, program.name)

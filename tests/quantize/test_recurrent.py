@@ -27,7 +27,7 @@ def _apart(layer: nn.Module) -> nn.Module:
 
 
 def _flat(answer: object) -> list[Tensor]:
-    return [answer] if isinstance(answer, Tensor) else [value for part in answer for value in _flat(part)]  # type: ignore[attr-defined]
+    return [answer] if isinstance(answer, Tensor) else [value for part in answer for value in _flat(part)]  # type: ignore[attr-defined]  # else a tuple
 
 
 @pytest.mark.parametrize(
