@@ -67,7 +67,7 @@ def test_ties_fall_as_the_seed_says_and_nothing_else_changes() -> None:
 
 
 def test_a_deep_network_may_carry_ties_on_but_hides_no_other_operator(tmp_path: Path) -> None:
-    program = _quantized(Averages, 8)
+    program = _quantized(Averages, 5)
     inputs = {"x": np.random.default_rng(0).normal(size=(32, 8, 16, 16)).astype(np.float32)}
     path = convert(program, tmp_path / "a.onnx")
     parity = verify(path, program, inputs)
