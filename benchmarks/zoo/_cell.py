@@ -8,6 +8,8 @@ import warnings
 from pathlib import Path
 from typing import Any, Literal
 
+from torch import nn
+
 import converters
 import mobiledistill as md
 from benchmarks.zoo import ZOO, Network
@@ -59,6 +61,9 @@ def _convert(network: Network, format: Format, precision: Precision) -> dict[str
 
 
 def _is_static(program: md.Program) -> bool:
-    """Whether every layer with weights reads integers whose grid is fixed."""
+    """Whether every layer with weights reads integers whose grid is fixed, and none was left float."""
+    weighted = (nn.modules.conv._ConvNd, nn.Linear, nn.Embedding, nn.RNNBase, nn.RNNCellBase)
     layers = converters.module_integers(program)
-    return bool(layers) and all(layer.input is not None for layer in layers if layer.bias is not None)
+    if not layers or any(isinstance(part, weighted) for part in program.module.modules()):
+        return False
+    return all(layer.input is not None for layer in layers if layer.bias is not None)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+import mobiledistill as md
 from benchmarks.zoo import ZOO
-from benchmarks.zoo._cell import run_cell
+from benchmarks.zoo._cell import _is_static, run_cell
 from benchmarks.zoo._page import page
 from converters import FORMATS, Format
 
@@ -44,6 +45,21 @@ def test_networks_answer_otherwise_to_other_inputs(name: str) -> None:
     answers = network.program().module(*network.samples(8, seed=5).values())
     for answer in (answers,) if isinstance(answers, torch.Tensor) else answers:
         assert answer.std(0).mean() > 0.05 * answer.std()
+
+
+def test_a_layer_that_was_left_float_is_not_static() -> None:
+    class Half(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.up = torch.nn.Conv2d(2, 4, 3), torch.nn.ConvTranspose2d(4, 2, 3, 2)  # kernels overlap
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.up(self.first(x))
+
+    pictures = torch.randn(4, 2, 8, 8)
+    program = md.Program(Half().eval(), {"x": pictures[:1]}, ("y",))
+    (quantized,) = md.quantize.post_training(program, {"x": pictures})
+    assert not _is_static(quantized)
 
 
 def test_the_zoo_is_large_and_its_names_tell_apart() -> None:
