@@ -68,7 +68,7 @@ def measure(case: Case, workdir: Path, seed: int, quick: bool) -> dict[str, Any]
         "ptq": _quantized_after_training(ours, folder / "ptq"),
         "alone": _without_teacher(ours, demo.tasks[case.task], seed, folder / "alone"),
     }
-    teacher = case.answers(ours.task, _module_predict(ours.task, ours.teacher))
+    teacher = case.answers(ours.task, predict_of_module(ours.task, ours.teacher))
     students = {form: case.answers(ours.task, _file_predict(one.path)) for form, one in ours.result.artifacts.items()}
     latency = _latency(ours, rivals, folder)
     found: dict[str, Any] = {
@@ -104,7 +104,7 @@ def measure(case: Case, workdir: Path, seed: int, quick: bool) -> dict[str, Any]
             "latency_ms": latency[name],
             "ours_minus_it": case.difference(ours.task, students[first], answers),
         }
-    found["more"] = case.more(ours.task, _module_predict(ours.task, ours.teacher), _file_predict, ours.result)
+    found["more"] = case.more(ours.task, predict_of_module(ours.task, ours.teacher), _file_predict, ours.result)
     return found
 
 
@@ -254,7 +254,8 @@ def _teacher_facts(ours: md.DemoRun) -> dict[str, Any]:
     return {"size_bytes": facts.size_bytes, "parameters": facts.parameters}
 
 
-def _module_predict(task: md.Task, model: nn.Module) -> md.Predict:
+def predict_of_module(task: md.Task, model: nn.Module) -> md.Predict:
+    """A module as an evaluation asks it: every signature by its name."""
     modules = {name: task.exported(model, name).eval() for name in task.signatures}
 
     def predict(inputs: Mapping[str, Any], signature: str = "main") -> dict[str, Any]:
