@@ -47,7 +47,7 @@ Device = Annotated[str, typer.Option("--device", help="Where latency and memory 
 Data = Annotated[Path | None, typer.Option("--data", help="Folder with the data; else MOBILEDISTILL_DATA.")]
 Workdir = Annotated[Path, typer.Option("--workdir", help="Folder for everything a run keeps; the same call resumes.")]
 Seed = Annotated[int, typer.Option("--seed", help="Of everything random.")]
-Quick = Annotated[bool, typer.Option("--quick", help="Train much less: to see it work, not for the accuracy.")]
+Quick = Annotated[bool, typer.Option("--quick", help="Train and time much less: to see it work, not for the figures.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on standard output.")]
 
 

@@ -40,6 +40,7 @@ _REFERENCES = {name: Path(__file__).parent / "assets" / f"reference.{name}" for 
 _LIBRARIES = {"tflite": ("ai_edge_litert", "tflite", "LiteRT"), "onnx": ("onnxruntime", "onnx", "onnxruntime")}
 
 _LARGEST_DRIFT = 0.10
+_BRIEF_SAMPLES = 50
 _REPEATS = 3
 _REPEAT_FOR_AT_MOST_S = 60  # a machine that is busy for longer will stay so
 _PREEMPTED_PER_RUN = 0.1
@@ -81,12 +82,17 @@ class Host:
     One measurement takes at least 5 fresh processes, one after the other, 200 samples each; every process runs a
     fixed reference model in turns with the file. With one thread each is pinned to one core. A device that is kept
     also remembers the reference's pace, and tries longer when the whole machine is slower than before.
+
+    Args:
+        brief: a first impression within seconds: one process of 50 samples in place of five of 200, none repeated.
+            Every measurement's verdict is then ``invalid`` and says why.
     """
 
     name: Final = "host"
     formats: Final[tuple[Format, ...]] = ("tflite", "onnx")
 
-    def __init__(self) -> None:
+    def __init__(self, *, brief: bool = False) -> None:
+        self._brief = brief
         self._known_ms: dict[int, dict[str, float]] = {}  # the references' pace, by threads and format
 
     def signatures(self, path: Path, fmt: Format) -> tuple[str, ...]:
@@ -153,7 +159,7 @@ class Host:
             return None
         signature, own = _one_signature(inputs, signature)
         subject = Subject(Path(path), fmt, own, signature)
-        plan = _Plan(threads, percentile, processes, samples, max(processes, max_processes))
+        plan = self._plan(threads, percentile, processes, samples, max_processes)
         return _measure([subject], plan, limit_ms, self._known_ms.setdefault(threads, {}))[0]
 
     def measure_interleaved(
@@ -181,8 +187,13 @@ class Host:
         for subject in subjects:
             if subject.fmt not in self.formats:
                 raise InputError(f"{subject.path} is {subject.fmt}, which this machine cannot run; leave it out.")
-        plan = _Plan(threads, percentile, processes, samples, processes)
+        plan = self._plan(threads, percentile, processes, samples, processes)
         return _measure(list(subjects), plan, None, self._known_ms.setdefault(threads, {}))
+
+    def _plan(self, threads: int, percentile: float, processes: int, samples: int, max_processes: int) -> _Plan:
+        if self._brief:
+            return _Plan(threads, percentile, 1, _BRIEF_SAMPLES, 1, brief=True)
+        return _Plan(threads, percentile, processes, samples, max(processes, max_processes))
 
 
 @dataclass(frozen=True)
@@ -192,6 +203,7 @@ class _Plan:
     processes: int
     samples: int
     max_processes: int
+    brief: bool = False
 
     def __post_init__(self) -> None:
         for name in ("threads", "processes", "samples"):
@@ -221,7 +233,7 @@ class _Runs:
 
     def add(self, count: int) -> None:
         self._answers += [self._ask() for _ in range(count)]
-        self._repeats_left += _REPEATS * count
+        self._repeats_left += 0 if self._plan.brief else _REPEATS * count
         until = time.monotonic() + _REPEAT_FOR_AT_MOST_S
         while (unsteady := self._unsteady()) and time.monotonic() < until:
             # New ones go to the end of the list: there the order stays that of time.
@@ -237,6 +249,8 @@ class _Runs:
     def reasons(self) -> tuple[str, ...]:
         """Why the samples do not count, after all repeats; empty when they do."""
         found = [complaint for index in range(len(self)) for complaint in self._complaints(index, {})]
+        if self._plan.brief:
+            found.insert(0, "it is brief: one process in place of five")
         for fmt in self._formats():
             over_all = drift(self.reference_ms(fmt))
             if abs(over_all) > _LARGEST_DRIFT:

@@ -27,6 +27,7 @@ __all__ = [
 ]
 
 _Q_MIN, _Q_MAX = -128, 127
+_LARGEST_BIAS = 2**30  # in accumulator steps: half of what 32 bits hold, the rest is for the products
 _ops = torch.ops.quantized_decomposed
 
 
@@ -136,7 +137,8 @@ class QuantizedLayer(nn.Module):
     def freeze(self, input_scale: float) -> None:
         """Moves weight and bias onto their grids and fixes them there."""
         with torch.no_grad():
-            scale = self.log_weight_scale.exp()
+            # A channel of next to no weights beside a bias: a bias has 32 bits, which its step must not be too fine for.
+            scale = self.log_weight_scale.exp().maximum(self.bias.abs() / (_LARGEST_BIAS * input_scale))
             broadcast = _per_channel(scale, self.weight)
             integers = torch.clamp(torch.round(self.weight / broadcast), -_Q_MAX, _Q_MAX)
             weight = integers * broadcast

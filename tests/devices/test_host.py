@@ -99,6 +99,15 @@ def test_a_disturbed_process_is_run_again(tflite: Path, monkeypatch: pytest.Monk
     assert {value for process in measured.reference.samples_ms for value in process} == {0.1}
 
 
+def test_a_brief_measurement_takes_one_process_and_says_that_it_does_not_count(tflite: Path) -> None:
+    found = Host(brief=True).measure(tflite, "tflite", limit_ms=1e-6)
+    assert found is not None
+    assert len(found.samples_ms) == 1
+    assert len(found.samples_ms[0]) == 50
+    assert found.verdict == "invalid"
+    assert found.reasons[0] == "it is brief: one process in place of five"
+
+
 def test_core_ml_is_not_measured_here(tmp_path: Path) -> None:
     assert Host().measure(tmp_path / "m.mlpackage", "coreml") is None
     with pytest.raises(InputError, match="cannot run; leave it out"):
