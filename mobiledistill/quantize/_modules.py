@@ -137,7 +137,7 @@ class QuantizedLayer(nn.Module):
     def freeze(self, input_scale: float) -> None:
         """Moves weight and bias onto their grids and fixes them there."""
         with torch.no_grad():
-            # A channel of next to no weights beside a bias: a bias has 32 bits, which its step must not be too fine for.
+            # Beside a bias, a channel of next to no weights needs a coarser step: the bias has 32 bits.
             scale = self.log_weight_scale.exp().maximum(self.bias.abs() / (_LARGEST_BIAS * input_scale))
             broadcast = _per_channel(scale, self.weight)
             integers = torch.clamp(torch.round(self.weight / broadcast), -_Q_MAX, _Q_MAX)
