@@ -8,9 +8,9 @@ import torch
 from torch import fx
 from torch.export.graph_signature import InputKind, InputSpec
 
-__all__ = ["fold_weight_quantization"]
+__all__ = ["CONSTANT_KINDS", "fold_weight_quantization", "store_constant"]
 
-_CONSTANTS = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
+CONSTANT_KINDS = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
 
 
 def fold_weight_quantization(exported: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
@@ -33,13 +33,13 @@ def fold_weight_quantization(exported: torch.export.ExportedProgram) -> torch.ex
     import torch.ao.quantization.fx._decomposed  # noqa: F401  (registers the operators that are looked for)
 
     graph = exported.graph_module.graph
-    specs = {spec.arg.name: spec for spec in exported.graph_signature.input_specs if spec.kind in _CONSTANTS}
+    specs = {spec.arg.name: spec for spec in exported.graph_signature.input_specs if spec.kind in CONSTANT_KINDS}
     for placeholder in list(graph.find_nodes(op="placeholder")):
         quantizers = list(placeholder.users)
         if placeholder.name not in specs or not _same_quantizer(quantizers, set(specs)):
             continue
         integers = _quantized(quantizers[0], exported, specs)
-        _store(exported, placeholder.name, integers)
+        store_constant(exported, placeholder.name, integers)
         placeholder.meta["val"] = quantizers[0].meta["val"]
         for quantizer in quantizers:
             quantizer.replace_all_uses_with(placeholder)
@@ -75,12 +75,12 @@ def _quantized(quantizer: fx.Node, exported: torch.export.ExportedProgram, specs
     return integers
 
 
-def _store(exported: torch.export.ExportedProgram, placeholder: str, integers: torch.Tensor) -> None:
-    """Puts integers where a constant's floats were; they cannot be a parameter, so one becomes a buffer."""
+def store_constant(exported: torch.export.ExportedProgram, placeholder: str, value: torch.Tensor) -> None:
+    """Puts another value in the place of a constant; integers cannot be a parameter, so one becomes a buffer."""
     specs = exported.graph_signature.input_specs
     index = next(i for i, spec in enumerate(specs) if spec.arg.name == placeholder)
     spec = specs[index]
     name = str(spec.target)
     if spec.kind is InputKind.PARAMETER:
         specs[index] = InputSpec(InputKind.BUFFER, spec.arg, spec.target, persistent=True)
-    (exported.state_dict if name in exported.state_dict else exported.constants)[name] = integers
+    (exported.state_dict if name in exported.state_dict else exported.constants)[name] = value

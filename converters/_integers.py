@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import fx
 
+from converters._codes import Codes, fold_codes
 from converters._program import Program, export_program
 from converters._reach import reaches
 
@@ -90,12 +91,14 @@ class Inspection:
         rounds_float_arithmetic: whether it rounds what float operators return (norms, softmax ...), beside sums of
             integers. Those operators differ in their last bits from runtime to runtime, and then some of their values
             round otherwise.
+        stored_alone: integer weights of layers that compute in floats; files may unpack them on loading.
     """
 
     layers: list[IntegerLayer]
     output_steps: dict[str, float | None]
     quantized: bool
     rounds_float_arithmetic: bool
+    stored_alone: list[IntegerLayer]
 
 
 def inspect_module(program: Program) -> Inspection:
@@ -105,7 +108,7 @@ def inspect_module(program: Program) -> Inspection:
     exported = export_program(program)
     constants = _constants(exported)
     nodes = list(exported.graph.nodes)
-    found = (_module_layer(node, constants) for node in nodes)
+    found = [_module_layer(node, constants) for node in nodes]
     grids = [_grid(node) for node in nodes[-1].args[0][-len(program.outputs) :]]
     quantizers = [node for node in nodes if node.target is torch.ops.quantized_decomposed.quantize_per_tensor.default]
     return Inspection(
@@ -113,12 +116,18 @@ def inspect_module(program: Program) -> Inspection:
         output_steps={name: grid.scale if grid else None for name, grid in zip(program.outputs, grids, strict=True)},
         quantized=any("quantized_decomposed" in str(node.target) for node in nodes),
         rounds_float_arithmetic=any(not _is_integer_arithmetic(node.all_input_nodes[0]) for node in quantizers),
+        stored_alone=[_alone(codes) for codes in fold_codes(exported) if codes.scale is not None],
     )
 
 
 def module_integers(program: Program) -> list[IntegerLayer]:
     """The integers that a module holds, in execution order; empty for a float module."""
     return inspect_module(program).layers
+
+
+def _alone(codes: Codes) -> IntegerLayer:
+    scale = codes.scale if codes.scale is not None else np.ones(1, np.float32)
+    return IntegerLayer(codes.name, codes.integers.astype(np.int8), scale.reshape(-1), None, None, None)
 
 
 def _module_layer(node: fx.Node, constants: dict[str, tuple[str, torch.Tensor]]) -> IntegerLayer | None:
@@ -170,12 +179,15 @@ def _is_integer_arithmetic(node: fx.Node) -> bool:
     return node.target is torch.ops.quantized_decomposed.dequantize_per_tensor.default or _aten_name(node) in _SUMS
 
 
-def integer_differences(module: Sequence[IntegerLayer], file: Sequence[IntegerLayer]) -> list[str]:
+def integer_differences(
+    module: Sequence[IntegerLayer], file: Sequence[IntegerLayer], stored_alone: Sequence[IntegerLayer] = ()
+) -> list[str]:
     """What differs between a module's integers and a file's, in the module's order; empty when nothing does.
 
-    Layers are matched by their weights, since files carry no names; a layer without an equal weight is reported.
+    Layers are matched by their weights, since files carry no names; a layer without an equal weight is reported. What
+    is ``stored_alone`` in the module a file need not hold as a layer, but may.
     """
-    waiting = list(file)
+    waiting = [layer for layer in file if not any(_same_integers(layer, other) for other in stored_alone)]
     differences = []
     for layer in module:
         match = next((other for other in waiting if _same_weight(layer, other)), None)
@@ -209,6 +221,11 @@ def _layer_differences(layer: IntegerLayer, other: IntegerLayer) -> list[str]:
         if bool((steps > allowed).any()):
             found.append(f"bias is up to {steps.max():.1f} accumulator steps off")
     return found
+
+
+def _same_integers(layer: IntegerLayer, other: IntegerLayer) -> bool:
+    alike = _same_weight(layer, other) and layer.weight_scale.shape == other.weight_scale.shape
+    return alike and _close(layer.weight_scale, other.weight_scale)
 
 
 def _same_weight(layer: IntegerLayer, other: IntegerLayer) -> bool:

@@ -92,7 +92,7 @@ def verify(
     seen = {program.name: inspect_module(program) for program in wanted}
     for name, inspection in seen.items():
         if inspection.layers:
-            differences += integer_differences(inspection.layers, stored.get(name, []))
+            differences += integer_differences(inspection.layers, stored.get(name, []), inspection.stored_alone)
     results = [
         _verify_signature(path, program, seen[program.name], samples.get(program.name), precision, differences)
         for program in wanted

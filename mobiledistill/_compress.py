@@ -36,7 +36,7 @@ from mobiledistill._student import (
 from mobiledistill._task import Batch, Illustrated, Predict, Score, Split, Task
 from mobiledistill._workdir import fingerprint, write_text
 from mobiledistill.distill import Loss
-from mobiledistill.quantize import Int8, Scheme, freeze
+from mobiledistill.quantize import Fp16, Int8, Scheme, freeze
 from mobiledistill.search import LATENCIES, CostModel, Target
 from mobiledistill.train import EpochLog, fit
 
@@ -229,7 +229,7 @@ def _train(
             student = source.shrink(student, step)
         phase = "distill" if last else f"cut {number}/{len(steps)}"
         history += _fit(job, signature_modules(job.task, student), recipe, phase, f"{name}-{number}")
-    if not isinstance(job.scheme, Int8):
+    if job.scheme is None or isinstance(job.scheme, Fp16):
         return signature_modules(job.task, student.eval()), history
     prepared = rounded(job.task, student, job.scheme)
     history += _fit(job, dict(prepared.items()), rounding, "quantize", f"{name}-int8")

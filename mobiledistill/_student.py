@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from converters import Format, InputError, Precision, Program, convert, load, save_program, suffix_of
 from mobiledistill._task import Arrays, Predict, Signature, Task
 from mobiledistill.prune import Run
-from mobiledistill.quantize import Fp16, Int8, Scheme, calibrate, freeze, prepare
+from mobiledistill.quantize import Fp16, LayerScheme, Mixed, Scheme, calibrate, freeze, prepare
 
 __all__ = [
     "Family",
@@ -64,19 +64,21 @@ def _run(task: Task, calls: Mapping[str, int]) -> Run:
     return run
 
 
-def rounded(task: Task, model: nn.Module, scheme: Int8) -> nn.ModuleDict:
+def rounded(task: Task, model: nn.Module, scheme: LayerScheme | Mixed) -> nn.ModuleDict:
     """A trainable, calibrated copy of a float student that rounds as its integers will."""
-    prepared = prepare(signature_modules(task, model))
-    inputs = {name: _tensors(task.calibration_inputs(name)) for name in task.signatures}
-    calibrate(prepared, inputs, scheme.percentile)
+    mixed = scheme if isinstance(scheme, Mixed) else Mixed(scheme)
+    prepared = prepare(signature_modules(task, model), mixed)
+    if mixed.has_integer_activations:
+        inputs = {name: _tensors(task.calibration_inputs(name)) for name in task.signatures}
+        calibrate(prepared, inputs, mixed.percentile)
     return prepared
 
 
 def integers_of(task: Task, model: nn.Module, scheme: Scheme) -> Mapping[str, nn.Module]:
     """The signatures as they are exported without further training: rounded after calibration, or float."""
-    if isinstance(scheme, Int8):
-        return dict(freeze(rounded(task, model, scheme)).items())
-    return signature_modules(task, model)
+    if scheme is None or isinstance(scheme, Fp16):
+        return signature_modules(task, model)
+    return dict(freeze(rounded(task, model, scheme)).items())
 
 
 def programs_of(task: Task, modules: Mapping[str, nn.Module]) -> list[Program]:

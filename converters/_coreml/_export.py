@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch._decomp import get_decompositions
 
+from converters._codes import Codes, fold_codes
+from converters._coreml._codes import needs_ios18, store_codes_pass
 from converters._coreml._library import coremltools
 from converters._coreml._package import replacing
 from converters._coreml._slim import slim
@@ -64,13 +66,14 @@ def export_coreml(
     _check_names(programs)
     path = Path(path)
     exported = [fold_weight_quantization(export_program(program)) for program in programs]
+    codes = [fold_codes(traced) for traced in exported]
     for traced in exported:
         _spell_out_defaults(traced)
-    target = _target(names, exported, deployment_target)
+    target = _target(names, exported, any(map(needs_ios18, codes)), deployment_target)
     with replacing(path) as aside, tempfile.TemporaryDirectory() as folder:
         packages = [Path(folder) / f"{index}.mlpackage" for index in range(len(names))]
-        for program, traced, package in zip(programs, exported, packages, strict=True):
-            _convert(program, traced, precision, target, package)
+        for program, traced, spelled, package in zip(programs, exported, codes, packages, strict=True):
+            _convert(program, traced, spelled, precision, target, package)
         if names == ["main"]:
             shutil.move(packages[0], aside)
         else:
@@ -79,7 +82,9 @@ def export_coreml(
     return path
 
 
-def _target(names: list[str], exported: Iterable[torch.export.ExportedProgram], wanted: str | None) -> str:
+def _target(
+    names: list[str], exported: Iterable[torch.export.ExportedProgram], half_bytes: bool, wanted: str | None
+) -> str:
     """The deployment target, checked against what the programs need."""
     needs = [("iOS18", f"the functions {names}", "export signature 'main' alone")] if names != ["main"] else []
     kinds = {str(node.target) for program in exported for node in program.graph.nodes}
@@ -87,6 +92,8 @@ def _target(names: list[str], exported: Iterable[torch.export.ExportedProgram], 
         needs.append(("iOS17", "quantized activations", "leave them float"))
     elif any("quantized_decomposed" in kind for kind in kinds):  # iOS16 could hold them; coremltools cannot write them
         needs.append(("iOS17", "quantized weights as the module spells them", "leave them float"))
+    if half_bytes:
+        needs.append(("iOS18", "weights in 4-bit integers or in blocks", "take WeightOnly(8) or a Palette"))
     if wanted is None:
         return max((target for target, _, _ in needs), default="iOS16")
     if wanted not in _TARGETS:
@@ -100,7 +107,12 @@ def _target(names: list[str], exported: Iterable[torch.export.ExportedProgram], 
 
 
 def _convert(
-    program: Program, exported: torch.export.ExportedProgram, precision: Precision, target: str, package: Path
+    program: Program,
+    exported: torch.export.ExportedProgram,
+    codes: Sequence[Codes],
+    precision: Precision,
+    target: str,
+    package: Path,
 ) -> None:
     """Writes the program as it is or, if coremltools refuses it so, decomposed into simpler operators."""
     decompositions: list[dict[Any, Any] | None] = [_overlooked(exported), None]
@@ -108,7 +120,8 @@ def _convert(
     for table in decompositions:
         try:
             with quiet():
-                _convert_with_coremltools(program, exported.run_decompositions(table), precision, target, package)
+                decomposed = exported.run_decompositions(table)
+                _convert_with_coremltools(program, decomposed, codes, precision, target, package)
             return
         except MobileDistillError:
             raise
@@ -147,12 +160,21 @@ def _forget_frames(error: BaseException | None) -> None:
 
 
 def _convert_with_coremltools(
-    program: Program, exported: torch.export.ExportedProgram, precision: Precision, target: str, package: Path
+    program: Program,
+    exported: torch.export.ExportedProgram,
+    codes: Sequence[Codes],
+    precision: Precision,
+    target: str,
+    package: Path,
 ) -> None:
     ct = coremltools()
     shutil.rmtree(package, ignore_errors=True)
     passes = ct.PassPipeline.DEFAULT
     passes.remove_passes(_GRID_CHANGING_PASSES)
+    if codes:
+        name, options = store_codes_pass(codes)
+        passes.append_pass(name)
+        passes.set_options(name, options)
     outputs = [
         ct.TensorType(name=name, dtype=np.float32 if dtype.is_floating_point else None)
         for name, dtype in zip(program.outputs, _output_dtypes(exported), strict=True)

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from converters._codes import Codes, fold_codes
 from converters._errors import ConversionError, MobileDistillError
 from converters._fold import fold_weight_quantization
+from converters._onnx._codes import opset_for, store_codes
 from converters._onnx._file import SIGNATURE_KEY
 from converters._onnx._float16 import store_float16
 from converters._onnx._fuse import fuse
@@ -67,8 +69,9 @@ def _convert(program: Program, precision: Precision, opset: int) -> bytes:
     try:
         with quiet():
             require_exporter()
-            model = _translate(program, opset)
+            model, codes = _translate(program, opset)
             fuse(model)
+            store_codes(model, codes)
             if precision == "float16":
                 store_float16(model)
             slim(model)
@@ -86,19 +89,26 @@ def _convert(program: Program, precision: Precision, opset: int) -> bytes:
         ) from error
 
 
-def _translate(program: Program, opset: int) -> Any:
-    """The ``onnx.ModelProto`` that torch writes, its ends named as the program's."""
+def _translate(program: Program, opset: int) -> tuple[Any, list[Codes]]:
+    """The ``onnx.ModelProto`` that torch writes, its ends named as the program's, and what its weights are made of."""
     import torch
 
     exported = fold_weight_quantization(export_program(program))
+    codes = fold_codes(exported)
     translated = torch.onnx.export(
-        exported, (), kwargs=dict(program.inputs), dynamo=True, verbose=False, optimize=True, opset_version=opset
+        exported,
+        (),
+        kwargs=dict(program.inputs),
+        dynamo=True,
+        verbose=False,
+        optimize=True,
+        opset_version=opset_for(codes, opset),
     )
     if translated is None:
         raise ConversionError(f"{type(program.module).__name__} was not translated by torch.onnx; update torch.")
     model = translated.model_proto
     _name_ends(model.graph, list(program.inputs), list(program.outputs))
-    return model
+    return model, codes
 
 
 def _name_ends(graph: Any, inputs: list[str], outputs: list[str]) -> None:

@@ -13,9 +13,11 @@ from typing import Any
 from torch import nn
 from torch.export import ExportedProgram
 
+from converters._codes import Codes, fold_codes
 from converters._errors import ConversionError, MissingExtraError, MobileDistillError
 from converters._program import Precision, Program, _NamedOutputs, export_program
 from converters._quiet import quiet
+from converters._tflite._codes import check_codes, store_codes
 from converters._tflite._float16 import store_float16
 from converters._tflite._float_io import make_io_float
 from converters._tflite._float_islands import fence_float_islands, take_fences_out
@@ -58,14 +60,15 @@ def export_tflite(programs: Sequence[Program], path: Path, precision: Precision 
         raise ConversionError(f"Signatures {names} were given: give at least one, each under a name of its own.")
     path = Path(path)
     with _evaluating([program.module for program in programs]):
-        written = _convert(programs)
-    _write_whole(path, _improve(written, precision))
+        written, codes = _convert(programs)
+    _write_whole(path, _improve(written, precision, codes))
     return path
 
 
-def _convert(programs: Sequence[Program]) -> bytes:
-    """The file as litert-torch writes it."""
+def _convert(programs: Sequence[Program]) -> tuple[bytes, list[Codes]]:
+    """The file as litert-torch writes it, and what its weights are made of."""
     said = None
+    codes: list[Codes] = []
     try:
         with quiet() as said:
             litert_torch = _litert_torch()
@@ -74,14 +77,18 @@ def _convert(programs: Sequence[Program]) -> bytes:
             for program in programs:
                 exported = export_program(program)
                 quantized |= _is_quantized(exported)
-                named = fence_float_islands(exported) or _NamedOutputs(program).eval()
+                folded = fold_codes(exported)
+                check_codes(folded)
+                codes += folded
+                plain = exported.module(check_guards=False) if folded else _NamedOutputs(program).eval()
+                named = fence_float_islands(exported) or plain
                 inputs = {name: value.contiguous() for name, value in program.inputs.items()}
                 converter = converter.signature(program.name, named, sample_kwargs=inputs)
             converted = converter.convert(quant_config=_static_quantization() if quantized else None)
             with tempfile.TemporaryDirectory() as folder:
                 file = Path(folder) / "model.tflite"
                 converted.export(str(file))
-                return file.read_bytes()
+                return file.read_bytes(), codes
     except MobileDistillError:
         raise
     except Exception as error:
@@ -92,7 +99,7 @@ def _convert(programs: Sequence[Program]) -> bytes:
         ) from error
 
 
-def _improve(written: bytes, precision: Precision) -> bytes:
+def _improve(written: bytes, precision: Precision, codes: Sequence[Codes]) -> bytes:
     """The same model with float inputs and outputs, without detours and without waste."""
     model = parse(written, "what litert-torch wrote")
     _name_graph_tensors(model)
@@ -102,6 +109,7 @@ def _improve(written: bytes, precision: Precision) -> bytes:
     average_in_place(model)
     list_places_in_place(model)
     fuse_same_padding(model)
+    store_codes(model, codes)
     if precision == "float16":
         store_float16(model)
     slim(model)

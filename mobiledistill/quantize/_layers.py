@@ -12,6 +12,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from converters import ConversionError
 from mobiledistill.quantize._modules import KeepFloat, QuantConv1d, QuantConv2d, QuantEmbedding, QuantLinear
+from mobiledistill.quantize._schemes import LayerScheme, Mixed, Palette, WeightOnly
+from mobiledistill.quantize._weights import coded
 
 __all__ = ["KNOWN_LAYERS", "fold_batch_norms", "part_transposed", "swap_layers", "trace"]
 
@@ -139,7 +141,7 @@ def _as_shuffle(layer: nn.ConvTranspose2d) -> nn.Sequential:
     return nn.Sequential(conv, nn.PixelShuffle(size))
 
 
-def swap_layers(traced: Mapping[str, fx.GraphModule]) -> None:
+def swap_layers(traced: Mapping[str, fx.GraphModule], scheme: Mixed) -> None:
     """Puts layers that hold integers in the places of the float ones that a graph calls, in place."""
     made: dict[int, nn.Module | None] = {}
     originals: list[Any] = []  # keeps the modules alive whose identities are used as keys
@@ -150,14 +152,18 @@ def swap_layers(traced: Mapping[str, fx.GraphModule]) -> None:
             part = graph.get_submodule(str(node.target))
             if id(part) not in made:
                 originals.append(part)
-                made[id(part)] = _swapped(part)
+                made[id(part)] = _swapped(part, scheme.of(str(node.target)))
                 if (twin := made[id(part)]) is not None:
                     made[id(twin)] = None
             if (twin := made[id(part)]) is not None:
                 graph.set_submodule(str(node.target), twin)
 
 
-def _swapped(part: nn.Module) -> nn.Module | None:
+def _swapped(part: nn.Module, scheme: LayerScheme) -> nn.Module | None:
+    if isinstance(scheme, WeightOnly | Palette):
+        return coded(part, scheme)
+    if scheme is None:
+        return None
     match part:
         case nn.Conv1d():
             return QuantConv1d(part)

@@ -10,17 +10,21 @@ from converters import ConversionError, InputError, Program
 from mobiledistill.quantize._exported import graph_of_layers
 from mobiledistill.quantize._layers import KNOWN_LAYERS, trace
 from mobiledistill.quantize._rewrite import calibrate, freeze, prepare
-from mobiledistill.quantize._schemes import Int8
+from mobiledistill.quantize._schemes import Int8, LayerScheme, Mixed
 
 __all__ = ["post_training"]
+
+_INT8 = Int8()
+
+Calibration = Mapping[str, Tensor] | Mapping[str, Mapping[str, Tensor]]
 
 
 def post_training(
     programs: Program | Sequence[Program],
-    calibration: Mapping[str, Tensor] | Mapping[str, Mapping[str, Tensor]],
-    scheme: Int8 | None = None,
+    calibration: Calibration | None = None,
+    scheme: LayerScheme | Mixed = _INT8,
 ) -> list[Program]:
-    """The same signatures in integers, calibrated on real inputs and not trained.
+    """The same signatures in few bits, calibrated on real inputs and not trained.
 
     You gain a quantized model in seconds, without labels; you lose what training with rounding would win back. What
     comes back goes to ``convert`` and ``verify`` as the float programs do. The programs given are not touched.
@@ -28,20 +32,24 @@ def post_training(
     Example:
         >>> quantized = post_training(program, {"features": features})  # doctest: +SKIP
         >>> convert(quantized, Path("net.tflite"))  # doctest: +SKIP
+        >>> smaller = post_training(program, scheme=Palette(bits=4))  # doctest: +SKIP
 
     Args:
         programs: float modules with their example inputs.
-        calibration: real inputs by name, samples along axis 0, or by signature and name where there are several.
-        scheme: how; ``Int8()`` by default.
+        calibration: real inputs by name, samples along axis 0, or by signature and name where there are several;
+            needed where activations become integers.
+        scheme: what layers become: ``Int8``, ``WeightOnly``, ``Palette``, or a ``Mixed`` of them.
 
     Raises:
         ConversionError: a module cannot be traced, or no calibration input reached some part of it.
         InputError: calibration inputs are missing or have other names than the program's.
     """
     wanted = [programs] if isinstance(programs, Program) else list(programs)
-    inputs = _by_signature(calibration, wanted)
-    prepared = prepare({program.name: _readable(program) for program in wanted})
-    calibrate(prepared, inputs, (scheme or Int8()).percentile, batch_size=1)
+    mixed = scheme if isinstance(scheme, Mixed) else Mixed(scheme)
+    inputs = _by_signature(calibration or {}, wanted) if mixed.has_integer_activations else {}
+    prepared = prepare({program.name: _readable(program) for program in wanted}, mixed)
+    if mixed.has_integer_activations:
+        calibrate(prepared, inputs, mixed.percentile, batch_size=1)
     frozen = freeze(prepared)
     return [Program(frozen[program.name], program.inputs, program.outputs, program.name) for program in wanted]
 
@@ -57,9 +65,7 @@ def _readable(program: Program) -> nn.Module:
     return graph_of_layers(program) if opaque else program.module
 
 
-def _by_signature(
-    calibration: Mapping[str, Tensor] | Mapping[str, Mapping[str, Tensor]], programs: Sequence[Program]
-) -> dict[str, dict[str, Tensor]]:
+def _by_signature(calibration: Calibration, programs: Sequence[Program]) -> dict[str, dict[str, Tensor]]:
     """The calibration inputs of each signature, in the order of its own inputs."""
     given: dict[str, Mapping[str, Tensor]] = {
         name: value for name, value in calibration.items() if isinstance(value, Mapping)

@@ -18,11 +18,15 @@ from mobiledistill.quantize._grids import place_grids
 from mobiledistill.quantize._layers import fold_batch_norms, part_transposed, swap_layers, trace
 from mobiledistill.quantize._modules import ActivationQuantizer, QuantEmbedding, QuantizedLayer
 from mobiledistill.quantize._operators import main_operand, role_of
+from mobiledistill.quantize._schemes import Int8, LayerScheme, Mixed
+from mobiledistill.quantize._weights import CodedLayer
 
 __all__ = ["calibrate", "freeze", "prepare"]
 
+_INT8 = Int8()
 
-def prepare(signatures: Mapping[str, nn.Module]) -> nn.ModuleDict:
+
+def prepare(signatures: Mapping[str, nn.Module], scheme: LayerScheme | Mixed = _INT8) -> nn.ModuleDict:
     """Trainable copies that round as the integers will; the modules given are not touched.
 
     Layers keep their paths, and what several signatures share they go on sharing, its grids included. Sizes may
@@ -30,6 +34,8 @@ def prepare(signatures: Mapping[str, nn.Module]) -> nn.ModuleDict:
 
     Args:
         signatures: the module behind each signature; one that only training calls may be among them.
+        scheme: what layers become; ``Int8()`` by default. Where it leaves all activations float, nothing is left to
+            calibrate.
 
     Raises:
         ConversionError: a module cannot be traced by ``torch.fx``, or a signature has a name that torch modules use.
@@ -39,8 +45,10 @@ def prepare(signatures: Mapping[str, nn.Module]) -> nn.ModuleDict:
     copies = copy.deepcopy(dict(signatures))
     traced = {name: trace(part_transposed(module)) for name, module in copies.items()}
     fold_batch_norms(traced)
-    swap_layers(traced)
-    place_grids(traced, copies)
+    mixed = scheme if isinstance(scheme, Mixed) else Mixed(scheme)
+    swap_layers(traced, mixed)
+    if mixed.has_integer_activations:
+        place_grids(traced, copies)
     for graph in traced.values():
         graph.graph.lint()
         graph.recompile()
@@ -98,8 +106,8 @@ def freeze(prepared: nn.ModuleDict) -> nn.ModuleDict:
     scales = _input_scales(frozen)
     for layer in {m for m in frozen.modules() if isinstance(m, QuantizedLayer)}:
         layer.freeze(scales[layer])
-    for table in {m for m in frozen.modules() if isinstance(m, QuantEmbedding)}:
-        table.freeze()
+    for stored in {m for m in frozen.modules() if isinstance(m, QuantEmbedding | CodedLayer)}:
+        stored.freeze()
     return frozen
 
 

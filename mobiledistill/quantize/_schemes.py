@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 
-__all__ = ["Fp16", "Int8", "Scheme"]
+from converters import InputError
+
+__all__ = ["Fp16", "Int8", "Mixed", "Palette", "Scheme", "WeightOnly"]
 
 
 @dataclass(frozen=True)
@@ -32,5 +36,99 @@ class Fp16:
     bytes_per_weight = 2.0
 
 
-Scheme = Int8 | Fp16 | None
+@dataclass(frozen=True)
+class WeightOnly:
+    """Weights in integers of 8 or 4 bits, unpacked to floats where they are read; activations stay float.
+
+    You gain bytes, almost without loss in 8 bits, and need no calibration; you gain no integer kernels. Each output
+    channel has a scale, or each block of a row, which 4 bits often need (a scale costs 4 bytes). Layers of less than
+    256 weights stay float.
+
+    Args:
+        bits: 8 or 4. Core ML has 4 from iOS 18 on, ONNX from opset 21 on.
+        block: of a linear layer or a table, how many weights of a row share a scale, such as 32; rows of another
+            length share one. TFLite has no blocks, Core ML has them from iOS 18 on, ONNX from opset 21 on.
+    """
+
+    bits: int = 8
+    block: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.bits not in (4, 8):
+            raise InputError(f"WeightOnly has 4 or 8 bits, but got {self.bits!r}; for others take a Palette.")
+        if self.block is not None and self.block < 2:
+            raise InputError(f"block must be 2 or more, 32 is usual, but got {self.block!r}.")
+
+    @property
+    def bytes_per_weight(self) -> float:
+        """As stored, scales of blocks included."""
+        return self.bits / 8 + (4 / self.block if self.block else 0)
+
+
+@dataclass(frozen=True)
+class Palette:
+    """Weights drawn from a table of few values a layer (k-means; Han et al. 2016); activations stay float.
+
+    You gain down to 2 bits a weight in Core ML, on every target; values lie where weights are dense, so 4 bits lose
+    less than 4-bit integers do. Tables learn on under training, which value a weight takes does not. ONNX stores 4 and
+    8 bits; TFLite would look every weight up on every call, and is refused.
+
+    Args:
+        bits: of an index: 2, 4, 6 or 8.
+    """
+
+    bits: int = 4
+
+    def __post_init__(self) -> None:
+        if self.bits not in (2, 4, 6, 8):
+            raise InputError(f"A Palette has 2, 4, 6 or 8 bits, but got {self.bits!r}.")
+
+    @property
+    def bytes_per_weight(self) -> float:
+        """As stored."""
+        return self.bits / 8
+
+
+LayerScheme = Int8 | WeightOnly | Palette | None
+"""What one layer can be stored as; None: floats."""
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """Another scheme for some layers.
+
+    Example:
+        >>> Mixed(Int8(), {"head.*": WeightOnly(8), "stem": None}).of("head.scores")
+        WeightOnly(bits=8, block=None)
+
+    Args:
+        rest: of all layers that no pattern names.
+        layers: by the layer's path in the module, ``*`` and ``?`` allowed; the first that fits counts. None: float.
+    """
+
+    rest: LayerScheme = field(default_factory=Int8)
+    layers: Mapping[str, LayerScheme] = field(default_factory=dict)
+
+    def of(self, path: str) -> LayerScheme:
+        """The scheme of the layer at a path."""
+        return next((scheme for pattern, scheme in self.layers.items() if fnmatchcase(path, pattern)), self.rest)
+
+    @property
+    def has_integer_activations(self) -> bool:
+        """Whether any layer reads integers."""
+        return any(isinstance(scheme, Int8) for scheme in (self.rest, *self.layers.values()))
+
+    @property
+    def percentile(self) -> float:
+        """Of the activations' grids: what the rest asks for, else the first layer that has an opinion."""
+        schemes = [scheme for scheme in (self.rest, *self.layers.values()) if isinstance(scheme, Int8)]
+        return schemes[0].percentile if schemes else Int8().percentile
+
+    @property
+    def bytes_per_weight(self) -> float:
+        """Of the rest."""
+        return 4.0 if self.rest is None else self.rest.bytes_per_weight
+
+
+Scheme = LayerScheme | Mixed | Fp16
 """None stores 32-bit floats."""

@@ -1,0 +1,196 @@
+"""Layers whose weights alone are stored in few bits: their arithmetic, and all activations, stay float.
+
+While training, a weight is rounded in the forward pass and gradients pass through (integers), or flow into the table
+that it is drawn from (palettes: Deep Compression, Han et al. 2016). Frozen, the forward pass spells the weight out as
+integers times scales, or as entries of a table; converters store exactly these.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mobiledistill.quantize._schemes import Palette, WeightOnly
+
+__all__ = ["CodedLayer", "coded"]
+
+_LEAST_WEIGHTS = 256  # below that a table or a scale costs more bytes than it saves
+_CLIPPINGS = torch.linspace(0.6, 1.0, 17)
+_ROUNDS = 50
+_SAMPLED = 200_000
+
+Weighted = nn.Conv1d | nn.Conv2d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.Linear | nn.Embedding
+
+
+class CodedLayer(nn.Module):
+    """A layer whose weight comes from a few bits each.
+
+    Args:
+        layer: the float layer; its weight moves into the codes, its bias stays.
+        code: what makes the weight.
+    """
+
+    def __init__(self, layer: Weighted, code: IntegerWeight | TableWeight) -> None:
+        super().__init__()
+        self.layer = layer
+        self.code = code
+        del layer.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.code()
+        match self.layer:
+            case nn.Embedding():
+                return F.embedding(x, weight, self.layer.padding_idx)
+            case nn.Linear():
+                return F.linear(x, weight, self.layer.bias)
+            case nn.ConvTranspose1d() | nn.ConvTranspose2d():
+                return self._transposed(self.layer, x, weight)
+            case nn.Conv1d() | nn.Conv2d():
+                return cast(Tensor, self.layer._conv_forward(x, weight, self.layer.bias))
+        raise TypeError(f"{type(self.layer).__name__} has no weight that can be coded")
+
+    def _transposed(self, layer: nn.ConvTranspose1d | nn.ConvTranspose2d, x: Tensor, weight: Tensor) -> Tensor:
+        convolve: Any = F.conv_transpose1d if isinstance(layer, nn.ConvTranspose1d) else F.conv_transpose2d
+        places = (layer.stride, layer.padding, layer.output_padding, layer.groups, layer.dilation)
+        return cast(Tensor, convolve(x, weight, layer.bias, *places))
+
+    def freeze(self) -> None:
+        """Fixes the codes for good."""
+        self.code.freeze()
+
+
+def coded(layer: nn.Module, scheme: WeightOnly | Palette) -> CodedLayer | None:
+    """The layer with its weight in codes; None where it has none that is worth it."""
+    if not isinstance(layer, Weighted) or layer.weight.numel() < _LEAST_WEIGHTS:
+        return None
+    weight = layer.weight.detach()
+    if isinstance(scheme, Palette):
+        return CodedLayer(layer, TableWeight(weight, scheme.bits))
+    in_rows = isinstance(layer, nn.Linear | nn.Embedding)
+    block = scheme.block if in_rows and scheme.block and weight.shape[1] % scheme.block == 0 else None
+    axis = 1 if isinstance(layer, nn.ConvTranspose1d | nn.ConvTranspose2d) and layer.groups == 1 else 0
+    return CodedLayer(layer, IntegerWeight(weight, scheme.bits, block, axis))
+
+
+class IntegerWeight(nn.Module):
+    """A weight on symmetric grids, one for each output channel, or for each block of a row.
+
+    Args:
+        weight: float.
+        bits: 8 or 4.
+        block: weights of a row that share a scale; None: all of a channel.
+        axis: of the output channels.
+    """
+
+    integers: Tensor
+    scale: Tensor
+
+    def __init__(self, weight: Tensor, bits: int, block: int | None, axis: int) -> None:
+        super().__init__()
+        self._most = 2 ** (bits - 1) - 1
+        self._shape = tuple(weight.shape)
+        rows = weight.shape[0] if block else weight.shape[axis]
+        self._apart = (rows, -1, block) if block else (*weight.shape,)
+        self._axis = axis
+        self._block = block
+        self.weight = nn.Parameter(weight.clone())
+        self.log_scale = nn.Parameter(_least_squares_scale(self._grouped(weight), self._most).log())
+        self.frozen = False
+
+    def forward(self) -> Tensor:
+        if self.frozen:
+            return (self.integers.to(torch.float32).reshape(self._apart) * self.scale).reshape(self._shape)
+        scale = self.log_scale.exp()[:, None]
+        groups = self._grouped(self.weight)
+        steps = groups / scale
+        rounded = steps + (torch.round(steps).clamp(-self._most, self._most) - steps).detach()
+        inside = steps.abs() <= self._most  # beyond, only the scale learns
+        value = torch.where(inside, rounded, torch.sign(steps).detach() * self._most) * scale
+        return self._ungrouped(value)
+
+    def freeze(self) -> None:
+        """Rounds for good."""
+        with torch.no_grad():
+            scale = self.log_scale.exp()[:, None]
+            integers = torch.round(self._grouped(self.weight) / scale).clamp(-self._most, self._most)
+            integers = self._ungrouped(integers).to(torch.int8)
+        spread = [-1 if axis == self._axis else 1 for axis in range(len(self._shape))]
+        scale = scale.reshape(self._shape[0], -1, 1) if self._block else scale.reshape(spread)
+        del self.weight, self.log_scale
+        self.register_buffer("integers", integers)
+        self.register_buffer("scale", scale.clone())
+        self.frozen = True
+
+    def _grouped(self, weight: Tensor) -> Tensor:
+        """One row for all that share a scale."""
+        if self._block:
+            return weight.reshape(-1, self._block)
+        return weight.movedim(self._axis, 0).flatten(1)
+
+    def _ungrouped(self, groups: Tensor) -> Tensor:
+        if self._block:
+            return groups.reshape(self._shape)
+        moved = [self._shape[self._axis], *(n for axis, n in enumerate(self._shape) if axis != self._axis)]
+        return groups.reshape(moved).movedim(0, self._axis).contiguous()
+
+
+class TableWeight(nn.Module):
+    """A weight drawn from a table of ``2 ** bits`` values, found by k-means; the table goes on learning.
+
+    Args:
+        weight: float.
+        bits: of an index.
+    """
+
+    indices: Tensor
+
+    def __init__(self, weight: Tensor, bits: int) -> None:
+        super().__init__()
+        table = _centers(weight.flatten(), 2**bits)
+        self.table = nn.Parameter(table)
+        self.register_buffer("indices", _nearest(weight, table).to(torch.uint8))
+
+    def forward(self) -> Tensor:
+        return self.table.index_select(0, self.indices.flatten().to(torch.int32)).reshape(self.indices.shape)
+
+    def freeze(self) -> None:
+        """Nothing is left to round."""
+        self.table.requires_grad_(False)
+
+
+def _least_squares_scale(groups: Tensor, most: int) -> Tensor:
+    """Per row, the scale among a few clippings of its range that rounds with the least squared error."""
+    full = groups.abs().amax(1).clamp_min(1e-6) / most
+    best, best_error = full, torch.full_like(full, torch.inf)
+    for clip in _CLIPPINGS:
+        scale = (full * clip)[:, None]
+        error = (torch.round(groups / scale).clamp(-most, most) * scale - groups).square().sum(1)
+        best = torch.where(error < best_error, full * clip, best)
+        best_error = torch.minimum(error, best_error)
+    return best
+
+
+def _centers(values: Tensor, count: int) -> Tensor:
+    """Lloyd's k-means of numbers, from evenly spaced centers, which keep the rare large weights (Han et al. 2016)."""
+    values = values[:: max(1, len(values) // _SAMPLED)].sort().values
+    distinct = torch.unique_consecutive(values)
+    if len(distinct) <= count:
+        return torch.cat([distinct, distinct[-1:].expand(count - len(distinct))])
+    centers = torch.linspace(float(values[0]), float(values[-1]), count)
+    for _ in range(_ROUNDS):
+        nearest = _nearest(values, centers)
+        sums = torch.zeros(count).index_add_(0, nearest, values)
+        sizes = torch.zeros(count).index_add_(0, nearest, torch.ones_like(values))
+        moved = torch.where(sizes > 0, sums / sizes.clamp_min(1), centers).sort().values
+        if torch.equal(moved, centers):
+            break
+        centers = moved
+    return centers
+
+
+def _nearest(values: Tensor, centers: Tensor) -> Tensor:
+    """Index of the nearest of ascending centers."""
+    return torch.bucketize(values, (centers[1:] + centers[:-1]) / 2)
