@@ -28,6 +28,7 @@ __all__ = [
 
 _Q_MIN, _Q_MAX = -128, 127
 _LARGEST_BIAS = 2**30  # in accumulator steps: half of what 32 bits hold, the rest is for the products
+_DRAWN_IN = [1.0 - 0.02 * step for step in range(36)]  # each end of a range, down to 0.3 of it
 _ops = torch.ops.quantized_decomposed
 
 
@@ -82,12 +83,19 @@ class ActivationQuantizer(nn.Module):
             x, self.log_scale.exp(), zero_point, _Q_MIN, _Q_MAX, 1.0
         )
 
-    def settle(self, percentile: float) -> None:
-        """Chooses the grid that covers the observed values up to ``percentile``; the range always holds 0."""
+    def settle(self, percentile: float | None) -> None:
+        """Chooses the grid from the observed values; it always holds 0.
+
+        Args:
+            percentile: of the values, how much it covers; None: the range that rounds them with the least squared
+                error.
+        """
         values = torch.cat(self.observed or [torch.zeros(1)])
         self.observed = None
-        low = min(0.0, _quantile(values, 100.0 - percentile))
-        high = max(0.0, _quantile(values, percentile))
+        low = min(0.0, _quantile(values, 100.0 - (percentile or 100.0)))
+        high = max(0.0, _quantile(values, percentile or 100.0))
+        if percentile is None:
+            low, high = _least_squares_range(values, low, high)
         scale = max((high - low) / (_Q_MAX - _Q_MIN), 1e-6)
         with torch.no_grad():
             self.log_scale.fill_(math.log(scale))
@@ -109,6 +117,9 @@ class QuantizedLayer(nn.Module):
         bias: float bias ``(out,)``; zeros where the float layer had none, since kernels add one anyway.
     """
 
+    channel_axis = 1
+    """Of what it returns."""
+
     weight: Tensor
     weight_scale: Tensor
     weight_zero_point: Tensor
@@ -120,6 +131,13 @@ class QuantizedLayer(nn.Module):
         self.log_weight_scale = nn.Parameter(_least_squares_scale(weight.detach()).log())
         self.register_buffer("weight_zero_point", torch.zeros(len(weight), dtype=torch.int64))
         self.frozen = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.compute(x, self.quantized_weight())
+
+    def compute(self, x: Tensor, weight: Tensor) -> Tensor:
+        """What the layer returns with one weight or another."""
+        raise NotImplementedError
 
     def quantized_weight(self) -> Tensor:
         """The weight as the integers spell it."""
@@ -158,8 +176,7 @@ class QuantConv2d(QuantizedLayer):
         super().__init__(conv.weight, conv.bias)
         self.stride, self.padding, self.dilation, self.groups = conv.stride, conv.padding, conv.dilation, conv.groups
 
-    def forward(self, x: Tensor) -> Tensor:
-        weight = self.quantized_weight()
+    def compute(self, x: Tensor, weight: Tensor) -> Tensor:
         return F.conv2d(x, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 
@@ -172,18 +189,20 @@ class QuantConv1d(QuantConv2d):
         self.padding = conv.padding if isinstance(conv.padding, str) else (0, *conv.padding)
         self.groups = conv.groups
 
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.unsqueeze(2)).squeeze(2)
+    def compute(self, x: Tensor, weight: Tensor) -> Tensor:
+        return super().compute(x.unsqueeze(2), weight).squeeze(2)
 
 
 class QuantLinear(QuantizedLayer):
     """``nn.Linear`` with an int8 weight."""
 
+    channel_axis = -1
+
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__(linear.weight, linear.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.quantized_weight(), self.bias)
+    def compute(self, x: Tensor, weight: Tensor) -> Tensor:
+        return F.linear(x, weight, self.bias)
 
 
 class QuantEmbedding(nn.Module):
@@ -241,6 +260,20 @@ def _least_squares_scale(weight: Tensor) -> Tensor:
         best = torch.where(error < best_error, full * clip, best)
         best_error = torch.minimum(error, best_error)
     return best
+
+
+def _least_squares_range(values: Tensor, low: float, high: float) -> tuple[float, float]:
+    """The range, among those with each end drawn in, that rounds the values with the least squared error."""
+
+    def error(low: float, high: float) -> float:
+        scale = max((high - low) / (_Q_MAX - _Q_MIN), 1e-6)
+        zero_point = round(_Q_MIN - low / scale)
+        steps = (torch.round(values / scale) + zero_point).clamp(_Q_MIN, _Q_MAX) - zero_point
+        return float((steps * scale - values).square().sum())
+
+    best_low = min((low * share for share in _DRAWN_IN), key=lambda end: error(end, high)) if low < 0 else low
+    best_high = min((high * share for share in _DRAWN_IN), key=lambda end: error(best_low, end)) if high > 0 else high
+    return best_low, best_high
 
 
 def _subsample(x: Tensor, most: int = 50_000) -> Tensor:

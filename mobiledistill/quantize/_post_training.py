@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from converters import ConversionError, InputError, Program
 from mobiledistill.quantize._exported import graph_of_layers
 from mobiledistill.quantize._layers import KNOWN_LAYERS, trace
-from mobiledistill.quantize._rewrite import calibrate, freeze, prepare
+from mobiledistill.quantize._rewrite import calibrate, correct_biases, freeze, prepare
 from mobiledistill.quantize._schemes import Int8, LayerScheme, Mixed
 
 __all__ = ["post_training"]
@@ -50,6 +50,8 @@ def post_training(
     prepared = prepare({program.name: _readable(program) for program in wanted}, mixed)
     if mixed.has_integer_activations:
         calibrate(prepared, inputs, mixed.percentile, batch_size=1)
+        if mixed.correct_biases:
+            correct_biases(prepared, inputs, batch_size=1)
     frozen = freeze(prepared)
     return [Program(frozen[program.name], program.inputs, program.outputs, program.name) for program in wanted]
 

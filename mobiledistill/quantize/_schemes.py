@@ -21,10 +21,14 @@ class Int8:
 
     Args:
         percentile: activation ranges start at this percentile of the calibration values, 50 to 100. Below 100 it
-            ignores rare outliers, which would cost resolution everywhere else.
+            ignores rare outliers, which would cost resolution everywhere else. None: each range is the one that rounds
+            the values with the least squared error.
+        correct_biases: after calibration, takes the mean shift that rounded weights bring out of each layer's bias
+            (Nagel et al. 2019): for quantization without training, where it helps some networks and harms none much.
     """
 
-    percentile: float = 99.99
+    percentile: float | None = 99.99
+    correct_biases: bool = False
 
     bytes_per_weight = 1.0
 
@@ -45,9 +49,10 @@ class WeightOnly:
     256 weights stay float.
 
     Args:
-        bits: 8 or 4. Core ML has 4 from iOS 18 on, ONNX from opset 21 on.
+        bits: 8 or 4. Core ML has 4 from iOS 18 on, ONNX from opset 21 on; in TFLite layers of 4 bits leave XNNPACK and
+            run several times slower than floats.
         block: of a linear layer or a table, how many weights of a row share a scale, such as 32; rows of another
-            length share one. TFLite has no blocks, Core ML has them from iOS 18 on, ONNX from opset 21 on.
+            length share one. TFLite has no blocks, Core ML has them from iOS 18 on.
     """
 
     bits: int = 8
@@ -119,10 +124,18 @@ class Mixed:
         return any(isinstance(scheme, Int8) for scheme in (self.rest, *self.layers.values()))
 
     @property
-    def percentile(self) -> float:
+    def percentile(self) -> float | None:
         """Of the activations' grids: what the rest asks for, else the first layer that has an opinion."""
-        schemes = [scheme for scheme in (self.rest, *self.layers.values()) if isinstance(scheme, Int8)]
-        return schemes[0].percentile if schemes else Int8().percentile
+        return self._int8.percentile
+
+    @property
+    def correct_biases(self) -> bool:
+        """Likewise."""
+        return self._int8.correct_biases
+
+    @property
+    def _int8(self) -> Int8:
+        return next((scheme for scheme in (self.rest, *self.layers.values()) if isinstance(scheme, Int8)), Int8())
 
     @property
     def bytes_per_weight(self) -> float:

@@ -39,8 +39,13 @@ class CodedLayer(nn.Module):
         self.code = code
         del layer.weight
 
+    @property
+    def weight(self) -> Tensor:
+        """What the codes spell; another layer may be tied to it."""
+        return cast(Tensor, self.code())
+
     def forward(self, x: Tensor) -> Tensor:
-        weight = self.code()
+        weight = self.weight
         match self.layer:
             case nn.Embedding():
                 return F.embedding(x, weight, self.layer.padding_idx)
