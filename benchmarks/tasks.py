@@ -69,7 +69,7 @@ def measure(case: Case, workdir: Path, seed: int, quick: bool) -> dict[str, Any]
         "alone": _without_teacher(ours, demo.tasks[case.task], seed, folder / "alone"),
     }
     teacher = case.answers(ours.task, predict_of_module(ours.task, ours.teacher))
-    students = {form: case.answers(ours.task, _file_predict(one.path)) for form, one in ours.result.artifacts.items()}
+    students = {form: case.answers(ours.task, predict_of_file(one.path)) for form, one in ours.result.artifacts.items()}
     latency = _latency(ours, rivals, folder)
     found: dict[str, Any] = {
         "teacher": {**case.figures(ours.task, teacher), **_teacher_facts(ours), **latency["teacher"]},
@@ -96,7 +96,7 @@ def measure(case: Case, workdir: Path, seed: int, quick: bool) -> dict[str, Any]
     first = next(iter(students))
     for name, result in rivals.items():
         artifact = result.artifacts[first]
-        answers = case.answers(ours.task, _file_predict(artifact.path))
+        answers = case.answers(ours.task, predict_of_file(artifact.path))
         found[name] = {
             **case.figures(ours.task, answers),
             "format": first,
@@ -104,7 +104,7 @@ def measure(case: Case, workdir: Path, seed: int, quick: bool) -> dict[str, Any]
             "latency_ms": latency[name],
             "ours_minus_it": case.difference(ours.task, students[first], answers),
         }
-    found["more"] = case.more(ours.task, predict_of_module(ours.task, ours.teacher), _file_predict, ours.result)
+    found["more"] = case.more(ours.task, predict_of_module(ours.task, ours.teacher), predict_of_file, ours.result)
     return found
 
 
@@ -117,7 +117,7 @@ def _quantized_after_training(ours: md.DemoRun, workdir: Path) -> md.Compression
         ours.teacher,
         ours.transfer,
         _NO_LIMIT,
-        device=_Unmeasured(),
+        device=Unmeasured(),
         formats=(first,),
         schedule=schedule,
         workdir=workdir,
@@ -146,7 +146,7 @@ def _without_teacher(ours: md.DemoRun, demo: md.DemoTask, seed: int, workdir: Pa
         _NO_LIMIT,
         student=_untaught(ours, demo, seed),
         distill=HardTargets(),
-        device=_Unmeasured(),
+        device=Unmeasured(),
         formats=(first,),
         schedule=schedule,
         workdir=workdir,
@@ -179,16 +179,18 @@ def _untaught(ours: md.DemoRun, demo: md.DemoTask, seed: int) -> nn.Module:
     return student
 
 
-class _Unmeasured:
+class Unmeasured:
     """A device for students that are measured later, in turns with others."""
 
     name = "none"
     formats: tuple[Format, ...] = ()
 
     def signatures(self, path: Path, fmt: Format) -> tuple[str, ...]:
+        """Of no file."""
         return ()
 
     def measure(self, path: Path, fmt: Format, *_: Any, **__: Any) -> None:
+        """Nothing."""
         return None
 
 
@@ -267,7 +269,8 @@ def predict_of_module(task: md.Task, model: nn.Module) -> md.Predict:
     return predict
 
 
-def _file_predict(path: Path) -> md.Predict:
+def predict_of_file(path: Path) -> md.Predict:
+    """A file likewise."""
     model = md.load(path)
 
     def predict(inputs: Mapping[str, Any], signature: str = "main") -> dict[str, Any]:
