@@ -14,6 +14,7 @@ import converters
 import mobiledistill as md
 from benchmarks.zoo import ZOO, Network
 from converters import Format
+from mobiledistill.devices import Host
 
 __all__ = ["PRECISIONS", "Precision", "run_cell"]
 
@@ -49,12 +50,15 @@ def _convert(network: Network, format: Format, precision: Precision) -> dict[str
         path = md.convert(program, Path(folder) / f"model{converters.suffix_of(format)}", precision=stored)
         converted_s = time.monotonic() - started
         parity = md.verify(path, program, inputs, stored)
-        found = {
+        found: dict[str, Any] = {
             "size_bytes": converters.size_bytes(path),
             "sqnr_db": round(parity.sqnr_db, 1),
             "agreement": parity.agreement,
             "convert_s": round(converted_s, 1),
         }
+        measured = Host(brief=True).measure(path, format, {name: value[:1] for name, value in inputs.items()})
+        if measured is not None:
+            found["latency_ms"] = round(measured.p50_ms, 4)
     if precision == "int8":
         found["static"] = _is_static(program)
     return found

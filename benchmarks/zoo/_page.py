@@ -41,7 +41,8 @@ def page(cells: Mapping[str, Mapping[str, Any]]) -> str:
             f"**{len(works)} of {len(cells)} cells work** ({100 * len(works) / len(cells):.1f} %).",
             f"Of {len(integers)} int8 files {static} are static: their layers read integers on fixed grids.",
             "",
-            "Cells: kB of the file, and dB from its module (200: equal).",
+            "Cells: kB of the file, dB from its module (200: equal), and where it runs here the milliseconds of one call,",
+            "a first impression (one thread, one process, the machine not free).",
             "",
             "| | " + " | ".join(f"{_NAMES[format]} {precision}" for format, precision in kinds) + " |",
             "|---|" + "---|" * len(kinds),
@@ -59,4 +60,5 @@ def _cell(found: Mapping[str, Any] | None) -> str:
         return ""
     if found["outcome"] != "works":
         return f"**{found['outcome']}**"
-    return f"{found['size_bytes'] / 1000:.0f}, {found['sqnr_db']:.0f}"
+    latency = f", {found['latency_ms']:.2g}" if "latency_ms" in found else ""
+    return f"{found['size_bytes'] / 1000:.0f}, {found['sqnr_db']:.0f}{latency}"
