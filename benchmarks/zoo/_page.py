@@ -41,7 +41,7 @@ def page(cells: Mapping[str, Mapping[str, Any]]) -> str:
             f"**{len(works)} of {len(cells)} cells work** ({100 * len(works) / len(cells):.1f} %).",
             f"Of {len(integers)} int8 files {static} are static: their layers read integers on fixed grids.",
             "",
-            "Cells: kB of the file, dB from its module (200: equal), and where it runs here the milliseconds of one call,",
+            "Cells: kB of the file, dB from its module (200: equal), and where it runs here the milliseconds of a call,",
             "a first impression (one thread, one process, the machine not free).",
             "",
             "| | " + " | ".join(f"{_NAMES[format]} {precision}" for format, precision in kinds) + " |",

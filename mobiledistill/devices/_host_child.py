@@ -262,6 +262,8 @@ def _inputs(model: _LiteRT | _OnnxRuntime, file: dict[str, Any]) -> Arrays:
         raise _Refused(f"the file's inputs are {', '.join(declared)}, but {', '.join(given) or 'none'} were given")
     for name, (shape, dtype) in declared.items():
         array = given[name]
+        if array.itemsize == 8 and np.can_cast(array.dtype, dtype, "same_kind"):  # as the runtimes' own doors do
+            array = given[name] = array.astype(dtype)
         fits = len(shape) == array.ndim and all(n in (None, m) for n, m in zip(shape, array.shape, strict=True))
         if not fits or dtype != array.dtype:
             wanted = ", ".join("any" if n is None else str(n) for n in shape)

@@ -138,6 +138,11 @@ def test_bytes_flipped_anywhere_never_reach_this_process(tflite: Path, tmp_path:
             Host().measure(path, "tflite", NHWC, processes=1, samples=2)
 
 
+def test_wide_numbers_are_narrowed_as_a_file_reads_them(tflite: Path) -> None:
+    wide = {name: value.astype(np.float64) for name, value in NHWC.items()}
+    assert Host(brief=True).measure(tflite, "tflite", wide) is not None
+
+
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
