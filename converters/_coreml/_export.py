@@ -18,6 +18,7 @@ from converters._codes import Codes, fold_codes
 from converters._coreml._codes import needs_ios18, store_codes_pass
 from converters._coreml._library import coremltools
 from converters._coreml._package import replacing
+from converters._coreml._recurrent import know_lstm
 from converters._coreml._slim import slim
 from converters._errors import ConversionError, MobileDistillError
 from converters._fold import fold_weight_quantization
@@ -168,6 +169,7 @@ def _convert_with_coremltools(
     package: Path,
 ) -> None:
     ct = coremltools()
+    know_lstm()
     shutil.rmtree(package, ignore_errors=True)
     passes = ct.PassPipeline.DEFAULT
     passes.remove_passes(_GRID_CHANGING_PASSES)

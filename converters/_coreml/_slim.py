@@ -48,6 +48,7 @@ def slim(path: Path) -> None:
     spec.CopyFrom(package.spec)
     for _, function in sorted(spec.mlProgram.functions.items()):
         for block in function.block_specializations.values():
+            _store_broadcast_once(block, old_blobs)
             for value in _values(block):
                 _move_value(value, old_blobs, new_blobs)
             if any(operation.blocks for operation in block.operations):
@@ -104,6 +105,41 @@ def _drop_converter_notes(description: Any) -> None:
         del notes[key]
     if not description.metadata.ByteSize():
         description.ClearField("metadata")
+
+
+def _store_broadcast_once(block: Any, blobs: dict[str, bytes]) -> None:
+    """Stores a weight once that was repeated for every entry of a batch: a product of matrices repeats it itself.
+
+    ::
+
+        before: y = const(float32[16, 128, 96]), 16 times the same; matmul(x=float32[16, 1, 128], y=y)
+        after:  y = const(float32[1, 128, 96]); matmul(x=float32[16, 1, 128], y=y)
+    """
+    readers: dict[str, set[tuple[str, str]]] = {}
+    for operation in block.operations:
+        for role, argument in operation.inputs.items():
+            for binding in argument.arguments:
+                readers.setdefault(binding.name, set()).add((operation.type, role))
+    for operation in block.operations:
+        value = operation.attributes["val"] if operation.type == "const" else None
+        if value is None or value.WhichOneof("value") != "blobFileValue" or len(operation.outputs) != 1:
+            continue
+        (output,) = operation.outputs
+        shape = _shape(output.type)
+        if len(shape) != 3 or readers.get(output.name) != {("matmul", "y")} or output.name in block.outputs:
+            continue
+        place = value.blobFileValue
+        file = place.fileName.rpartition("/")[2]
+        blob = read_blob(blobs.get(file, b""), place.offset)
+        once = blob.data[: len(blob.data) // shape[0]]
+        if blob.data != once * shape[0]:
+            continue
+        kept = BlobFile()
+        place.offset = kept.add(Blob(blob.dtype, once, 0))
+        place.fileName = f"once/{output.name}"
+        blobs[output.name] = kept.to_bytes()
+        for kind in (value.type, output.type):
+            kind.tensorType.dimensions[0].constant.size = 1
 
 
 def _values(block: Any) -> Iterator[Any]:

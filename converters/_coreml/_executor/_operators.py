@@ -13,6 +13,7 @@ from converters._coreml._executor._linear import LINEAR
 from converters._coreml._executor._normalization import NORMALIZATION
 from converters._coreml._executor._pooling import POOLING
 from converters._coreml._executor._quantization import QUANTIZATION
+from converters._coreml._executor._recurrent import RECURRENT
 from converters._coreml._executor._reduction import REDUCTION
 from converters._coreml._executor._resize import RESIZE
 from converters._coreml._executor._shape import SHAPE
@@ -31,6 +32,7 @@ OPERATORS: dict[str, Operator] = {
     **NORMALIZATION,
     **POOLING,
     **QUANTIZATION,
+    **RECURRENT,
     **REDUCTION,
     **RESIZE,
     **SHAPE,

@@ -220,3 +220,31 @@ def test_whole_numbers_may_be_inputs(tmp_path: Path) -> None:
 
     answer = CoreMLModel(path).run({"words": words.numpy()})["vectors"]
     np.testing.assert_allclose(answer, table(words).detach().numpy())
+
+
+class Recurrent(nn.Module):
+    """A recurrent layer both ways, batch first as most are written."""
+
+    def __init__(self, kind: type[nn.LSTM] | type[nn.GRU]) -> None:
+        super().__init__()
+        self.layer = kind(64, 48, batch_first=True, bidirectional=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x)[0]
+
+
+def test_an_lstm_stays_one_operator(tmp_path: Path) -> None:
+    program = Program(Recurrent(nn.LSTM).eval(), {"x": torch.randn(1, 12, 64)}, ("y",))
+    path = export_coreml([program], tmp_path / "a.mlpackage")
+    (block,) = open_package(path).spec.mlProgram.functions["main"].block_specializations.values()
+    assert [operation.type for operation in block.operations if operation.type in ("lstm", "sigmoid")] == ["lstm"]
+    assert verify(path, program, {"x": np.random.default_rng(0).normal(size=(4, 12, 64)).astype(np.float32)}).n == 4
+
+
+def test_a_gru_holds_each_weight_once(tmp_path: Path) -> None:
+    program = Program(Recurrent(nn.GRU).eval(), {"x": torch.randn(1, 12, 64)}, ("y",))
+    path = export_coreml([program], tmp_path / "a.mlpackage")
+    weights = 4 * sum(parameter.numel() for parameter in program.module.parameters())
+    stored = sum(file.stat().st_size for file in path.rglob("weight.bin"))
+    assert stored < 1.05 * weights
+    assert verify(path, program, {"x": np.random.default_rng(0).normal(size=(4, 12, 64)).astype(np.float32)}).n == 4
