@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from converters._counterparts import first_unknown, refusal
 from converters._errors import ConversionError, MobileDistillError
 from converters._fold import fold_weight_quantization
 from converters._onnx._file import SIGNATURE_KEY
@@ -91,6 +92,7 @@ def _translate(program: Program, opset: int) -> Any:
     import torch
 
     exported = fold_weight_quantization(export_program(program))
+    _refuse_unknown(program, exported, opset)
     translated = torch.onnx.export(
         exported, (), kwargs=dict(program.inputs), dynamo=True, verbose=False, optimize=True, opset_version=opset
     )
@@ -99,6 +101,26 @@ def _translate(program: Program, opset: int) -> Any:
     model = translated.model_proto
     _name_ends(model.graph, list(program.inputs), list(program.outputs))
     return model
+
+
+def _refuse_unknown(program: Program, exported: Any, opset: int) -> None:
+    """Looks every operator up where torch.onnx will; one that it does not know may still decompose into others."""
+    from torch.onnx._internal.exporter._dispatching import dispatch
+    from torch.onnx._internal.exporter._fx_passes import decompose_with_registry, remove_assertion_nodes
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    registry = ONNXRegistry.from_torchlib(opset)
+
+    def is_known(node: Any) -> bool:
+        is_onnx_already = getattr(node.target, "namespace", "") == "onnx"
+        return is_onnx_already or dispatch(node, registry)[0] is not None
+
+    if first_unknown(exported, is_known) is None:
+        return
+    decomposed = decompose_with_registry(exported, registry)
+    remove_assertion_nodes(decomposed.graph_module)
+    if unknown := first_unknown(decomposed, is_known):
+        raise refusal(program.name, unknown, "ONNX")
 
 
 def _name_ends(graph: Any, inputs: list[str], outputs: list[str]) -> None:
