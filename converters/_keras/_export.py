@@ -16,6 +16,7 @@ from converters._quiet import quiet
 
 __all__ = ["export_keras"]
 
+_Writer = Callable[[Opened, Path, Precision], None]
 _OPSET = 18  # the newest that tf2onnx writes, and what the other ONNX files have
 
 
@@ -29,9 +30,6 @@ def export_keras(source: KerasModel, path: Path, format: Format, precision: Prec
     write = {"tflite": _write_tflite, "onnx": _write_onnx, "coreml": _write_coreml}[format]
     run_tensorflow(_export, write, source.path, source.trust, path, precision, what=str(source.path))
     return path
-
-
-_Writer = Callable[[Opened, Path, Precision], None]
 
 
 def _export(write: _Writer, source: Path, trust: bool, to: Path, precision: Precision) -> None:

@@ -23,14 +23,16 @@ InputSpec = tuple[tuple[int, ...], str]
 
 @dataclass(frozen=True)
 class Opened:
-    """A model behind a ``tf.function`` that takes its inputs in order and returns a mapping.
+    """A model, as it is and as exporters want it; both take its inputs in order.
 
     Attributes:
-        function: what to call; its weights are constants.
+        ask: the model itself; returns its outputs in order.
+        function: a ``tf.function`` whose weights are constants; returns its outputs by name.
         specs: of its inputs, in order; their names are the model's.
         outputs: names, in order.
     """
 
+    ask: Callable[..., list[Any]]
     function: Any
     specs: tuple[Any, ...]
     outputs: tuple[str, ...]
@@ -47,11 +49,16 @@ def answer(path: Path, trust: bool, inputs: Mapping[str, NDArray[np.generic]]) -
     opened = open_model(path, trust)
     count = len(next(iter(inputs.values())))
     with quiet():
+        tf = tensorflow()
         answers = [
-            opened.function(*(inputs[spec.name][sample : sample + 1] for spec in opened.specs))
+            opened.ask(*(tf.constant(inputs[spec.name][sample : sample + 1]) for spec in opened.specs))
             for sample in range(count)
         ]
-    return {name: np.concatenate([one[name].numpy() for one in answers]) for name in opened.outputs}
+    columns = zip(*answers, strict=True)
+    return {
+        name: np.concatenate([one.numpy() for one in column])
+        for name, column in zip(opened.outputs, columns, strict=True)
+    }
 
 
 def open_model(path: Path, trust: bool, *, unroll: bool = False) -> Opened:
@@ -108,21 +115,18 @@ def _open_saved_model(path: Path, trust: bool) -> Opened:
         raise ModelFileError(f"{path} is a SavedModel, which can run code; it is opened only if you trust it.")
     tf = tensorflow()
     loaded = tf.saved_model.load(str(path))
-    signatures = loaded.signatures
-    if not signatures:
+    if not loaded.signatures:
         raise ModelFileError(f"{path} has no signatures; export it with model.export.")
-    served = signatures["serving_default"] if "serving_default" in signatures else next(iter(signatures.values()))
-    _, wanted = served.structured_input_signature
+    served = "serving_default" if "serving_default" in loaded.signatures else next(iter(loaded.signatures))
+    _, wanted = loaded.signatures[served].structured_input_signature
     specs = _specs(path, [(name, spec.shape, spec.dtype.name) for name, spec in wanted.items()])
-    names = list(served.structured_outputs)
+    names = list(loaded.signatures[served].structured_outputs)
 
     def call(*values: Any) -> list[Any]:
-        returned = served(**dict(zip(wanted, values, strict=True)))
+        returned = loaded.signatures[served](**dict(zip(wanted, values, strict=True)))
         return [returned[name] for name in names]
 
-    opened = _freeze(tf, call, specs, names)
-    del loaded  # it held the weights up to here
-    return opened
+    return _freeze(tf, call, specs, names)
 
 
 def _specs(path: Path, inputs: Sequence[tuple[str, Any, str]]) -> tuple[Any, ...]:
@@ -162,7 +166,7 @@ def _freeze(tf: Any, call: Callable[..., list[Any]], specs: tuple[Any, ...], nam
     def main(*values: Any) -> dict[str, Any]:
         return dict(zip(outputs, frozen(*values), strict=True))
 
-    return Opened(tf.function(main, input_signature=specs), specs, outputs)
+    return Opened(call, tf.function(main, input_signature=specs), specs, outputs)
 
 
 def tensorflow() -> Any:

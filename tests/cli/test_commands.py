@@ -103,6 +103,11 @@ def test_convert_reads_keras_models(tmp_path: Path) -> None:
     assert_refused(run("convert", tmp_path / "cnn.h5", "--to", tmp_path), "old HDF5 format")
 
 
+def test_an_onnx_file_is_no_source(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    refused = run_here(capsys, "convert", tmp_path / "net.onnx")
+    assert_refused(refused, "no well-kept library turns one back into a module", "torch.export.save")
+
+
 def test_profile_measures(student: Path) -> None:
     result = run("profile", student / "student.tflite", "--json")
     assert result.returncode == 0, result.stderr

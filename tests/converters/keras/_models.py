@@ -1,4 +1,4 @@
-"""The models that users bring: a CNN, several inputs and outputs, a Transformer, recurrent layers."""
+"""The models that users bring: a CNN, and one of several inputs and outputs, with attention and recurrent layers."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ def save_models(folder: Path) -> None:
     """Writes the models; TensorFlow stays in the process that calls this."""
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     import keras
+    import numpy as np
     from keras import layers
 
     keras.utils.set_random_seed(0)
@@ -24,19 +25,21 @@ def save_models(folder: Path) -> None:
     cnn.save(folder / "cnn.h5")
     cnn.export(folder / "cnn", verbose=False)
 
-    side = keras.Input((4,), name="side")
-    both = layers.Concatenate()([layers.Flatten()(image), side])
-    outputs = {"scores": layers.Dense(5)(both), "boxes": layers.Dense(5, activation="sigmoid")(both)}
-    keras.Model({"image": image, "side": side}, outputs).save(folder / "several.keras")
-
     tokens = keras.Input((12,), dtype="int32", name="tokens")
     x = layers.Embedding(2, 16)(tokens)
     x = layers.LayerNormalization()(x + layers.MultiHeadAttention(2, 8)(x, x))
     x = layers.LayerNormalization()(x + layers.Dense(16)(layers.Dense(32, activation="gelu")(x)))
-    keras.Model(tokens, layers.Dense(3)(layers.GlobalAveragePooling1D()(x))).save(folder / "transformer.keras")
-
-    stack = [keras.Input((10, 6)), layers.LSTM(8, return_sequences=True), layers.GRU(8), layers.Dense(4)]
-    keras.Sequential(stack).save(folder / "recurrent.keras")
+    read = layers.GRU(8)(layers.Bidirectional(layers.LSTM(8, return_sequences=True))(x))
+    both = layers.Concatenate()([layers.Flatten()(image), read])
+    outputs = {"scores": layers.Dense(5)(both), "boxes": layers.Dense(5, activation="sigmoid")(both)}
+    several = keras.Model({"image": image, "tokens": tokens}, outputs)
+    several.save(folder / "several.keras")
+    drawing = np.random.default_rng(1)
+    asked = {
+        "image": drawing.normal(size=(5, 16, 16, 3)).astype("float32"),
+        "tokens": drawing.integers(2, size=(5, 12)),
+    }
+    np.savez(folder / "several.npz", **asked, **several.predict(asked, verbose=0))
 
     keras.Model(image, layers.Flatten()(layers.Lambda(lambda v: v * 2)(image))).save(folder / "lambda.keras")
-    keras.Sequential([keras.Input((None, 6)), layers.Dense(2)]).save(folder / "open.keras")
+    keras.Sequential([keras.Input((None, 6), name="frames"), layers.Dense(2)]).save(folder / "open.keras")

@@ -29,39 +29,37 @@ from converters import (
 def test_a_file_answers_as_its_model_and_is_slim(cnn: KerasModel, tmp_path: Path, format: Format) -> None:
     assert cnn.inputs == {"image": ((1, 16, 16, 3), "float32")}
     assert cnn.outputs == ("logits",)
-    whole = convert(cnn, tmp_path / f"whole{suffix_of(format)}")
-    half = convert(cnn, tmp_path / f"half{suffix_of(format)}", precision="float16")
-    assert verify(whole, cnn).sqnr_db >= 80
-    assert 45 <= verify(half, cnn, precision="float16").sqnr_db < 80
-    assert size_bytes(half) < size_bytes(whole) < 3500  # 365 weights are 1,460 bytes
+    path = convert(cnn, tmp_path / f"net{suffix_of(format)}", precision="float16")
+    assert 45 <= verify(path, cnn, precision="float16").sqnr_db < 80
+    assert size_bytes(path) < 2600  # 365 weights are 730 bytes
 
 
 @pytest.mark.parametrize("format", FORMATS)
-@pytest.mark.parametrize("name", ["several", "transformer"])
-def test_other_architectures(saved: Path, tmp_path: Path, name: str, format: Format) -> None:
-    source = load_keras(saved / f"{name}.keras")
-    path = convert(source, tmp_path / f"{name}{suffix_of(format)}")
-    assert verify(path, source, source.samples(5, seed=7)).n == 5
-    assert set(load(path).run(source.samples(1))) == set(source.outputs)
+def test_several_inputs_and_outputs_attention_and_recurrent_layers(saved: Path, tmp_path: Path, format: Format) -> None:
+    source = load_keras(saved / "several.keras")
+    assert source.outputs == ("scores", "boxes")
+    path = convert(source, tmp_path / f"net{suffix_of(format)}")
+    known = dict(np.load(saved / "several.npz"))
+    samples = {name: known[name].astype(dtype) for name, (_, dtype) in source.inputs.items()}
+    assert verify(path, source, samples).n == 5
+    answers = load(path).run(samples)
+    for name in source.outputs:
+        np.testing.assert_allclose(answers[name], known[name], atol=1e-4)  # what Keras's own predict said
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_a_saved_model_that_is_trusted(saved: Path, tmp_path: Path, cnn: KerasModel, format: Format) -> None:
+def test_a_saved_model_that_is_trusted(saved: Path, tmp_path: Path, format: Format) -> None:
     source = load_keras(saved / "cnn", trust=True)
     path = convert(source, tmp_path / f"net{suffix_of(format)}")
     assert verify(path, source).sqnr_db >= 80
-    samples = cnn.samples(2)
-    np.testing.assert_allclose(source.run(samples)[source.outputs[0]], cnn.run(samples)["logits"], atol=1e-6)
+    assert size_bytes(path) < 3500  # 365 weights are 1,460 bytes
 
 
 def test_a_file_of_another_model_is_found_out(saved: Path, cnn: KerasModel, tmp_path: Path) -> None:
     path = convert(cnn, tmp_path / "net.onnx")
-    wrong = {"image": cnn.samples(4)["image"]}
-    answers = load(path).run(wrong)
-    assert answers["logits"].shape == (4, 5)
     _shift_first_weight(path)
     with pytest.raises(ParityError, match=r"departs from its module: .* where 80 dB are due"):
-        verify(path, cnn, wrong)
+        verify(path, cnn)
 
 
 def test_a_saved_model_is_not_opened_without_trust(saved: Path) -> None:
@@ -81,7 +79,7 @@ def test_code_inside_a_keras_file_is_not_run(saved: Path) -> None:
         ("none.keras", "does not exist"),
         ("text.txt", r"neither a \.keras file nor the folder of a SavedModel"),
         ("garbage.keras", "cannot be opened by Keras"),
-        ("open.keras", r"reads 'input_layer\w*' of shape \(None, None, 6\), .* keras\.Input"),
+        ("open.keras", r"reads 'frames' of shape \(None, None, 6\), .* keras\.Input"),
     ],
 )
 def test_what_cannot_be_read_is_refused(saved: Path, tmp_path: Path, name: str, words: str) -> None:
