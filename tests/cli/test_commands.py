@@ -99,8 +99,14 @@ def test_convert_reads_keras_models(tmp_path: Path) -> None:
     assert json.loads(result.stdout)["tflite"]["sqnr_db"] >= 80
     files = ("verify", tmp_path / "out" / "cnn.tflite", "--reference", tmp_path / "cnn.keras", "--json")
     assert json.loads(run(*files).stdout)["n"] == 16
-    assert_refused(run("convert", tmp_path / "cnn", "--to", tmp_path), "which can run code", "--trust")
-    assert_refused(run("convert", tmp_path / "cnn.h5", "--to", tmp_path), "old HDF5 format")
+
+
+def test_keras_files_that_can_run_code_are_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "saved_model.pb").touch()
+    (tmp_path / "net.h5").touch()
+    assert_refused(run_here(capsys, "convert", tmp_path / "net"), "can run code", "--trust")
+    assert_refused(run_here(capsys, "convert", tmp_path / "net.h5"), "old HDF5 format", "model.save")
 
 
 def test_an_onnx_file_is_no_source(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
