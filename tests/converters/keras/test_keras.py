@@ -25,6 +25,7 @@ from converters import (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_file_answers_as_its_model_and_is_slim(cnn: KerasModel, tmp_path: Path, format: Format) -> None:
     assert cnn.inputs == {"image": ((1, 16, 16, 3), "float32")}
@@ -34,6 +35,7 @@ def test_a_file_answers_as_its_model_and_is_slim(cnn: KerasModel, tmp_path: Path
     assert size_bytes(path) < 2600  # 365 weights are 730 bytes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", FORMATS)
 def test_several_inputs_and_outputs_attention_and_recurrent_layers(saved: Path, tmp_path: Path, format: Format) -> None:
     source = load_keras(saved / "several.keras")
@@ -47,6 +49,7 @@ def test_several_inputs_and_outputs_attention_and_recurrent_layers(saved: Path, 
         np.testing.assert_allclose(answers[name], known[name], atol=1e-4)  # what Keras's own predict said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_saved_model_that_is_trusted(saved: Path, tmp_path: Path, format: Format) -> None:
     source = load_keras(saved / "cnn", trust=True)
