@@ -57,7 +57,7 @@ endef
 
 # $(call install,EXTRAS): pip's own words go to a log; people see that it moves.
 define install
-echo "Installing mobiledistill[$(1)] into $(VENV): about 2 GB and a few minutes the first time; all words in $(LOG)"; \
+echo "Installing mobiledistill[$(1)] into $(VENV): 2 to 4 GB and a few minutes the first time; all words in $(LOG)"; \
 began=$$SECONDS; \
 if ! $(BIN)/python -m pip install --progress-bar off --editable '.[$(1)]' 2>&1 | tee $(LOG) \
   | awk '/^(Collecting|Processing)/ && ++n % 15 == 0 {print "  " n " packages found"; fflush()} \

@@ -14,6 +14,7 @@ from converters._errors import (
 )
 from converters._exported import load_program, save_program
 from converters._integers import Grid, IntegerLayer, integer_differences, module_integers
+from converters._keras import KerasModel, load_keras
 from converters._parity import Parity, compare, verify
 from converters._program import FORMATS, Format, Precision, Program
 
@@ -25,6 +26,7 @@ __all__ = [
     "Grid",
     "InputError",
     "IntegerLayer",
+    "KerasModel",
     "MissingExtraError",
     "MobileDistillError",
     "Model",
@@ -40,6 +42,7 @@ __all__ = [
     "format_of",
     "integer_differences",
     "load",
+    "load_keras",
     "load_program",
     "module_integers",
     "read_integers",

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from converters._errors import InputError
 from converters._integers import IntegerLayer
+from converters._keras import KerasModel, export_keras
 from converters._program import Format, Precision, Program
 
 __all__ = ["Model", "convert", "download_bytes", "format_of", "load", "read_integers", "size_bytes", "suffix_of"]
@@ -27,7 +28,7 @@ class Model(Protocol):
         ...
 
 
-def convert(programs: Program | Sequence[Program], path: Path, *, precision: Precision = "float32") -> Path:
+def convert(source: Program | Sequence[Program] | KerasModel, path: Path, *, precision: Precision = "float32") -> Path:
     """Writes the signatures of a module to ``path``; its suffix (.tflite, .mlpackage, .onnx) chooses the format.
 
     Nothing is quantized here: integers are the module's own. The file is written whole or not at all.
@@ -36,10 +37,13 @@ def convert(programs: Program | Sequence[Program], path: Path, *, precision: Pre
         ConversionError: the module cannot be written in that format.
         MissingExtraError: the format's libraries are not installed.
     """
-    wanted = [programs] if isinstance(programs, Program) else list(programs)
+    format = format_of(path)
+    if isinstance(source, KerasModel):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return export_keras(source, path, format, precision)
+    wanted = [source] if isinstance(source, Program) else list(source)
     if not wanted:
         raise InputError("convert was given no program; give it at least one signature to write.")
-    format = format_of(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if format == "tflite":
         from converters._tflite import export_tflite

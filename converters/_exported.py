@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import warnings
-import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
+from converters._archive import inspect_archive
 from converters._errors import InputError, ModelFileError
 from converters._program import Program, export_program
 
 __all__ = ["load_program", "save_program"]
-
-_LARGEST_JSON = 256_000_000
 
 
 def save_program(program: Program, path: Path) -> Path:
@@ -32,13 +31,17 @@ def save_program(program: Program, path: Path) -> Path:
 
 
 def load_program(path: Path) -> Program:
-    """Reads a .pt2, named inputs and outputs included.
+    """Reads a .pt2 that ``torch.export.save`` or ``save_program`` wrote, as one signature ``main``.
 
-    The archive is inspected first: ``torch.export.load`` would execute pickled payloads, so one that carries any
+    Keyword arguments and the keys of a returned mapping become names; arguments keep those of ``forward``, and what
+    else is returned is called ``output_0``, ``output_1``. Values that are no tensors stay as they were exported. Where
+    the batch is dynamic, one sample of the example inputs is taken; any other dynamic axis keeps its example's length.
+
+    The archive is inspected first: ``torch.export.load`` would run code that hides in it, so one that could hide any
     is refused.
 
     Raises:
-        InputError: there is no such file, or it is no .pt2.
+        InputError: there is no such file, it is no .pt2, or it was exported for a batch of several samples alone.
         ModelFileError: the archive is damaged, or unsafe to open.
     """
     import torch.ao.quantization.fx._decomposed
@@ -49,7 +52,7 @@ def load_program(path: Path) -> Program:
         )
     if not path.is_file():
         raise InputError(f"{path} does not exist; give the path of a .pt2.")
-    _inspect(path)
+    inspect_archive(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -60,53 +63,73 @@ def load_program(path: Path) -> Program:
     return _program(path, exported)
 
 
-class _Positional(nn.Module):
-    """An exported program behind positional arguments, in the order of its inputs' names."""
+class _Flat(nn.Module):
+    """An exported program behind positional tensors: structures of arguments put together, those of answers apart.
 
-    def __init__(self, exported: torch.export.ExportedProgram, names: tuple[str, ...], keywords: set[str]) -> None:
+    Args:
+        exported: what a .pt2 holds.
+        leaves: its example arguments, flattened; those that are no tensors are given with every call.
+    """
+
+    def __init__(self, exported: torch.export.ExportedProgram, leaves: list[Any]) -> None:
         super().__init__()
         self.program = exported.module(check_guards=False)
-        self._names = names
-        self._keywords = keywords
+        self._structure = exported.call_spec.in_spec
+        self._leaves = [None if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+        self._places = [place for place, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
 
-    def forward(self, *inputs: Tensor) -> Any:
-        positional = [value for name, value in zip(self._names, inputs, strict=True) if name not in self._keywords]
-        named = {name: value for name, value in zip(self._names, inputs, strict=True) if name in self._keywords}
-        return self.program(*positional, **named)
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.answers(*inputs).values())
 
-    def train(self, mode: bool = True) -> _Positional:
+    def answers(self, *inputs: Tensor) -> dict[str, Tensor]:
+        """What is returned, by name."""
+        leaves = list(self._leaves)
+        for place, value in zip(self._places, inputs, strict=True):
+            leaves[place] = value
+        args, kwargs = pytree.tree_unflatten(leaves, self._structure)
+        returned, _ = pytree.tree_flatten_with_path(self.program(*args, **kwargs))
+        return {_name(place): value for place, value in returned if isinstance(value, Tensor)}
+
+    def train(self, mode: bool = True) -> _Flat:
         return self  # an exported program has one mode, the one it was exported in
 
 
 def _program(path: Path, exported: torch.export.ExportedProgram) -> Program:
-    args, kwargs = exported.example_inputs or ((), {})
-    names = tuple(exported.graph_signature.user_inputs)
-    positional = {str(name): value for name, value in zip(names, args, strict=False)}
-    inputs = {**positional, **kwargs}
-    if not inputs or not all(isinstance(value, Tensor) for value in inputs.values()):
+    given: list[tuple[Any, Any]] = pytree.tree_flatten_with_path(exported.example_inputs or ((), {}))[0]
+    arguments = exported.graph_signature.user_inputs
+    inputs = {}
+    for (place, value), argument in zip(given, arguments, strict=True):
+        of_keyword = place[0].idx == 1 and len(place) == 2
+        if isinstance(value, Tensor):
+            inputs[place[1].key if of_keyword else str(argument)] = value
+    if not inputs:
         raise ModelFileError(f"{path} carries no example inputs that are tensors; export it with tensor inputs.")
-    context = exported.call_spec.out_spec.context if exported.call_spec.out_spec is not None else None
-    count = len(exported.graph_signature.user_outputs)
-    outputs = tuple(context) if isinstance(context, list) else tuple(f"output_{i}" for i in range(count))
-    return Program(_Positional(exported, tuple(inputs), set(kwargs)), inputs, outputs)
+    module = _Flat(exported, [value for _, value in given])
+    with torch.no_grad():
+        outputs = tuple(module.answers(*inputs.values()))
+    return Program(module, _one_sample(path, inputs, _fixed(exported)), outputs)
 
 
-def _inspect(path: Path) -> None:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            configs = [entry for entry in archive.infolist() if entry.filename.endswith("_config.json")]
-            if any(entry.file_size > _LARGEST_JSON for entry in configs):
-                raise ModelFileError(f"{path} describes its weights in more than 256 MB; this is no model we can read.")
-            documents = [json.loads(archive.read(entry)) for entry in configs]
-    except (zipfile.BadZipFile, OSError, ValueError, EOFError, NotImplementedError):
-        raise ModelFileError(f"{path} is no .pt2 archive, or a damaged one; export it anew.") from None
-    pickled = [name for document in documents for name, entry in _entries(document) if entry.get("use_pickle")]
-    if pickled:
-        raise ModelFileError(
-            f"{path} carries pickled payloads ({pickled[0]!r}), which could run any code; export it with plain tensors."
+def _name(place: tuple[Any, ...]) -> str:
+    """What a returned value is called: by its key, or ``output_0`` by its number; deeper ones by all of them."""
+    keys = [str(getattr(key, "key", getattr(key, "idx", key))) for key in place] or ["0"]
+    named = bool(place) and not isinstance(place[0], pytree.SequenceKey)
+    return "_".join(keys if named else ["output", *keys])
+
+
+def _fixed(exported: torch.export.ExportedProgram) -> bool:
+    """Whether an input's leading axis cannot be another than it was."""
+    wanted = set(exported.graph_signature.user_inputs)
+    inputs = [node for node in exported.graph.find_nodes(op="placeholder") if node.name in wanted]
+    shapes = [node.meta["val"].shape for node in inputs if isinstance(node.meta.get("val"), Tensor)]
+    return any(not shape or (isinstance(shape[0], int) and shape[0] != 1) for shape in shapes)
+
+
+def _one_sample(path: Path, inputs: Mapping[str, Tensor], fixed: bool) -> dict[str, Tensor]:
+    if fixed:
+        shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in inputs.items())
+        raise InputError(
+            f"{path} was exported for {shapes}, but files answer one sample: export it with leading axes of 1, or"
+            " dynamic ones (dynamic_shapes)."
         )
-
-
-def _entries(document: Any) -> list[tuple[str, dict[str, Any]]]:
-    config = document.get("config", {}) if isinstance(document, dict) else {}
-    return [(name, entry) for name, entry in config.items() if isinstance(entry, dict)]
+    return {name: value[:1] for name, value in inputs.items()}

@@ -14,6 +14,7 @@ from converters._convert import format_of, load, read_integers
 from converters._errors import InputError, ParityError
 from converters._exact import InDoubles
 from converters._integers import Inspection, inspect_module, integer_differences
+from converters._keras import KerasModel
 from converters._program import Precision, Program
 from converters._ties import TiesOtherwise
 
@@ -28,6 +29,7 @@ _FLIPPED_SHARE = 0.01
 _EXACT_FLOAT_DB = 45.0
 _BELOW_ROUNDING_DB = 10.0  # a tenth of the noise that rounding itself makes: what ties that fall the other way may cost
 _TWICE_DB = 3.0  # twice the noise of ties that fall another way
+_DRAWN = 16  # random samples where none are given
 _TIED_SHARE = 0.1  # values often fall exactly between two integers, and the order of a float sum decides
 
 Arrays = Mapping[str, NDArray[np.generic]]
@@ -54,7 +56,7 @@ class Parity:
 
 def verify(
     path: Path,
-    programs: Program | Sequence[Program],
+    source: Program | Sequence[Program] | KerasModel,
     inputs: Mapping[str, Arrays] | Arrays | None = None,
     precision: Precision = "float32",
 ) -> Parity:
@@ -74,7 +76,8 @@ def verify(
 
     Args:
         path: a .tflite, .onnx or .mlpackage.
-        programs: the module's signatures, as they were exported.
+        source: the module's signatures, as they were exported; or the Keras model, which answers random inputs where
+            none are given.
         inputs: real inputs by signature, then by name, samples along axis 0; a few dozen of them or more. Without a
             mapping by signature they are those of ``main`` (or of the first program). A signature without any is
             compared on its example inputs.
@@ -85,7 +88,9 @@ def verify(
     """
     if not path.exists():
         raise InputError(f"{path} does not exist; give the path of a .tflite, .mlpackage or .onnx.")
-    wanted = [programs] if isinstance(programs, Program) else list(programs)
+    if isinstance(source, KerasModel):
+        return _verify_keras(path, source, inputs, precision)
+    wanted = [source] if isinstance(source, Program) else list(source)
     samples = _by_signature(inputs, wanted)
     differences: list[str] = []
     stored = read_integers(path)
@@ -166,14 +171,28 @@ def _verify_signature(
     result = compare(reference, answers, inspection.output_steps)
     where = f" First departing layer: {differences[0]}." if differences else ""
     if not inspection.quantized:
-        floor = _FLOAT16_DB if precision == "float16" else _FLOAT32_DB
-        if result.sqnr_db < floor:
-            raise ParityError(
-                f"{path.name} departs from its module: {result.sqnr_db:.1f} dB where {floor:g} dB are due.{where}"
-            )
+        _judge_floats(path, result, precision, where)
         return result
     _judge_quantized(path, program, inspection, inputs, reference, answers, result, where)
     return result
+
+
+def _verify_keras(
+    path: Path, source: KerasModel, inputs: Mapping[str, Arrays] | Arrays | None, precision: Precision
+) -> Parity:
+    given = inputs or source.samples(_DRAWN)
+    flat: Arrays = {name: value for name, value in given.items() if not isinstance(value, Mapping)}
+    result = compare(source.run(flat), load(path).run(flat))
+    _judge_floats(path, result, precision)
+    return result
+
+
+def _judge_floats(path: Path, result: Parity, precision: Precision, where: str = "") -> None:
+    floor = _FLOAT16_DB if precision == "float16" else _FLOAT32_DB
+    if not result.sqnr_db >= floor:  # also refuses NaN
+        raise ParityError(
+            f"{path.name} departs from its module: {result.sqnr_db:.1f} dB where {floor:g} dB are due.{where}"
+        )
 
 
 def _judge_quantized(

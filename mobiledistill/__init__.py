@@ -9,6 +9,7 @@ from converters import (
     ConversionError,
     DeviceError,
     InputError,
+    KerasModel,
     MissingExtraError,
     MobileDistillError,
     ModelFileError,
@@ -18,6 +19,8 @@ from converters import (
     TrainingError,
     convert,
     load,
+    load_keras,
+    load_program,
     verify,
 )
 from mobiledistill import distill, quantize
@@ -68,6 +71,7 @@ __all__ = [
     "Head",
     "Illustrated",
     "InputError",
+    "KerasModel",
     "Limit",
     "LimitCheck",
     "Measurement",
@@ -98,6 +102,8 @@ __all__ = [
     "devices",
     "distill",
     "load",
+    "load_keras",
+    "load_program",
     "profile",
     "quantize",
     "run_demo",

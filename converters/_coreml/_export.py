@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import fx
 from torch._decomp import get_decompositions
 
 from converters._codes import Codes, fold_codes
@@ -20,6 +21,7 @@ from converters._coreml._library import coremltools
 from converters._coreml._package import replacing
 from converters._coreml._recurrent import know_lstm
 from converters._coreml._slim import slim
+from converters._counterparts import first_unknown, refusal
 from converters._errors import ConversionError, MobileDistillError
 from converters._fold import fold_weight_quantization
 from converters._program import Precision, Program, export_program
@@ -70,6 +72,8 @@ def export_coreml(
     codes = [fold_codes(traced) for traced in exported]
     for traced in exported:
         _spell_out_defaults(traced)
+    for program, traced in zip(programs, exported, strict=True):
+        _refuse_unknown(program, traced)
     target = _target(names, exported, any(map(needs_ios18, codes)), deployment_target)
     with replacing(path) as aside, tempfile.TemporaryDirectory() as folder:
         packages = [Path(folder) / f"{index}.mlpackage" for index in range(len(names))]
@@ -105,6 +109,27 @@ def _target(
                 f"Deployment target {wanted} lacks {feature}, which need {target}: raise the target or {remedy}."
             )
     return wanted
+
+
+def _refuse_unknown(program: Program, exported: torch.export.ExportedProgram) -> None:
+    """Looks every operator up where coremltools will; one that it does not know may still decompose into others."""
+    coremltools()
+    know_lstm()
+    from coremltools.converters.mil.frontend.torch.torch_op_registry import _TORCH_OPS_REGISTRY
+
+    def is_known(node: fx.Node) -> bool:
+        target: Any = node.target
+        name = target.name() if hasattr(target, "name") else getattr(target, "__name__", str(target))
+        return _TORCH_OPS_REGISTRY.get_func(name) is not None
+
+    unknown = first_unknown(exported, is_known)
+    decompositions: list[dict[Any, Any] | None] = [{}, None]
+    while unknown and decompositions:
+        with quiet():
+            decomposed = exported.run_decompositions(decompositions.pop(0))
+        unknown = first_unknown(decomposed, is_known)
+    if unknown:
+        raise refusal(program.name, unknown, "Core ML")
 
 
 def _convert(
@@ -169,7 +194,6 @@ def _convert_with_coremltools(
     package: Path,
 ) -> None:
     ct = coremltools()
-    know_lstm()
     shutil.rmtree(package, ignore_errors=True)
     passes = ct.PassPipeline.DEFAULT
     passes.remove_passes(_GRID_CHANGING_PASSES)

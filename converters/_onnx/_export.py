@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from converters._codes import Codes, fold_codes
+from converters._counterparts import first_unknown, refusal
 from converters._errors import ConversionError, MobileDistillError
 from converters._fold import fold_weight_quantization
 from converters._onnx._codes import opset_for, store_codes
@@ -95,6 +96,8 @@ def _translate(program: Program, opset: int) -> tuple[Any, list[Codes]]:
 
     exported = fold_weight_quantization(export_program(program))
     codes = fold_codes(exported)
+    opset = opset_for(codes, opset)
+    _refuse_unknown(program, exported, opset)
     translated = torch.onnx.export(
         exported,
         (),
@@ -102,13 +105,33 @@ def _translate(program: Program, opset: int) -> tuple[Any, list[Codes]]:
         dynamo=True,
         verbose=False,
         optimize=True,
-        opset_version=opset_for(codes, opset),
+        opset_version=opset,
     )
     if translated is None:
         raise ConversionError(f"{type(program.module).__name__} was not translated by torch.onnx; update torch.")
     model = translated.model_proto
     _name_ends(model.graph, list(program.inputs), list(program.outputs))
     return model, codes
+
+
+def _refuse_unknown(program: Program, exported: Any, opset: int) -> None:
+    """Looks every operator up where torch.onnx will; one that it does not know may still decompose into others."""
+    from torch.onnx._internal.exporter._dispatching import dispatch
+    from torch.onnx._internal.exporter._fx_passes import decompose_with_registry, remove_assertion_nodes
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    registry = ONNXRegistry.from_torchlib(opset)
+
+    def is_known(node: Any) -> bool:
+        is_onnx_already = getattr(node.target, "namespace", "") == "onnx"
+        return is_onnx_already or dispatch(node, registry)[0] is not None
+
+    if first_unknown(exported, is_known) is None:
+        return
+    decomposed = decompose_with_registry(exported, registry)
+    remove_assertion_nodes(decomposed.graph_module)
+    if unknown := first_unknown(decomposed, is_known):
+        raise refusal(program.name, unknown, "ONNX")
 
 
 def _name_ends(graph: Any, inputs: list[str], outputs: list[str]) -> None:

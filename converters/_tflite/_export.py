@@ -10,10 +10,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import fx, nn
 from torch.export import ExportedProgram
 
 from converters._codes import Codes, fold_codes
+from converters._counterparts import first_unknown, refusal
 from converters._errors import ConversionError, MissingExtraError, MobileDistillError
 from converters._program import Precision, Program, _NamedOutputs, export_program
 from converters._quiet import quiet
@@ -76,6 +78,7 @@ def _convert(programs: Sequence[Program]) -> tuple[bytes, list[Codes]]:
             converter = litert_torch
             for program in programs:
                 exported = export_program(program)
+                _refuse_unknown(program, exported)
                 quantized |= _is_quantized(exported)
                 folded = fold_codes(exported)
                 check_codes(folded)
@@ -122,6 +125,24 @@ def _litert_torch() -> Any:
     except ImportError as error:
         raise MissingExtraError("litert-torch", "tflite") from error
     return litert_torch
+
+
+def _refuse_unknown(program: Program, exported: ExportedProgram) -> None:
+    """Decomposes as litert-torch does, which takes a second, and looks every operator up where litert-torch will."""
+    from litert_torch.backend import lowerings
+    from litert_torch.fx_infra import decomp
+
+    table = decomp.pre_lower_decomp()
+    decomposed = exported.run_decompositions(table)
+    decomposed.graph.eliminate_dead_code()
+    aten = torch.ops.aten
+    apart = (aten._assert_tensor_metadata.default, aten.multinomial.default)  # dropped; rewritten at the very end
+
+    def is_known(node: fx.Node) -> bool:
+        return lowerings.lookup(node.target) is not None or node.target in table or node.target in apart
+
+    if unknown := first_unknown(decomposed, is_known):
+        raise refusal(program.name, unknown, "TFLite")
 
 
 def _is_quantized(exported: ExportedProgram) -> bool:

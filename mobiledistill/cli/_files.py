@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -14,11 +15,13 @@ from rich.table import Table
 
 from converters import (
     InputError,
+    KerasModel,
     Parity,
     ParityError,
     compare,
     format_of,
     load,
+    load_keras,
     load_program,
     run_in_child,
     size_bytes,
@@ -41,19 +44,24 @@ _Arrays = dict[str, NDArray[np.generic]]
 
 
 def convert(
-    source: Annotated[Path, typer.Argument(help="A .pt2 that torch.export.save wrote.")],
+    source: Annotated[
+        Path, typer.Argument(help="A .pt2 that torch.export.save wrote, a .keras file, or a SavedModel's folder.")
+    ],
     to: Annotated[Path, typer.Option("--to", help="Folder for the files.")] = Path(),
     formats: options.Formats = "tflite,coreml,onnx",
     half: Annotated[bool, typer.Option("--fp16", help="Store floats in 16 bits.")] = False,
+    trust: options.Trust = False,
     as_json: options.Json = False,
 ) -> None:
-    """Write an exported torch program as .tflite, .mlpackage and .onnx, and prove each file."""
-    if source.suffix != ".pt2" and source.suffix in (".onnx", ".tflite", ".mlpackage", ".keras", ".pt", ".pth"):
+    """Write a torch program or a Keras model as .tflite, .mlpackage and .onnx, and prove each file."""
+    if source.suffix in (".onnx", ".tflite", ".mlpackage", ".pt", ".pth"):
+        why = "no well-kept library turns one back into a module" if source.suffix == ".onnx" else "it is no source"
         raise InputError(
-            f"{source} is a {source.suffix} file; convert reads torch programs: save yours with"
-            " torch.export.save(torch.export.export(module, inputs), 'model.pt2')."
+            f"{source} is a {source.suffix} file, and {why}: save the model it came from with"
+            " torch.export.save(torch.export.export(module, inputs), 'model.pt2') or model.save('model.keras')."
         )
     wanted = options.formats_of(formats)
+    model = load_keras(source, trust=trust) if _is_keras(source) else source
     written = {}
     with progress_bars() as progress:
         from mobiledistill._progress import Event
@@ -61,7 +69,7 @@ def convert(
         for number, format in enumerate(wanted):
             progress(Event("convert", number, len(wanted), format))
             path = to / f"{source.stem}{suffix_of(format)}"
-            parity = run_in_child(_convert_one, source, path, half, what=str(source), timeout_s=1800)
+            parity = run_in_child(_convert_one, model, path, half, what=str(source), timeout_s=1800)
             written[format] = (path, parity)
         progress(Event("convert", len(wanted), len(wanted)))
     if as_json:
@@ -77,7 +85,7 @@ def verify(
     file: Annotated[Path, typer.Argument(help="A .tflite, .mlpackage or .onnx.")],
     reference: Annotated[
         Path | None,
-        typer.Option("--reference", help="The .pt2 it was made from; else the one of the same name beside it."),
+        typer.Option("--reference", help="What it was made from; else the .pt2 of the same name beside it."),
     ] = None,
     inputs: Annotated[
         Path | None, typer.Option("--inputs", help="An .npz with real inputs by name, samples along axis 0.")
@@ -85,6 +93,7 @@ def verify(
     expected: Annotated[
         Path | None, typer.Option("--expected", help="An .npz with the outputs due, instead of a reference.")
     ] = None,
+    trust: options.Trust = False,
     as_json: options.Json = False,
 ) -> None:
     """Run a file beside the module it was made from, and say where they part. Core ML runs on any system."""
@@ -99,7 +108,8 @@ def verify(
         program = reference or file.with_suffix(".pt2")
         if not program.exists():
             raise InputError(f"{program} does not exist; name the module's .pt2 with --reference.")
-        parity = run_in_child(_verify_one, file, program, given, what=str(file), timeout_s=600)
+        source = load_keras(program, trust=trust) if _is_keras(program) else program
+        parity = run_in_child(_verify_one, file, source, given, what=str(file), timeout_s=600)
     if as_json:
         print(json.dumps({"path": str(file), **vars(parity)}))
         return
@@ -146,19 +156,23 @@ def _profile_table(found: dict[str, Measurement]) -> Table:
     return table
 
 
-def _convert_one(source: Path, path: Path, half: bool) -> Parity:
-    program = load_program(source)
+def _convert_one(source: Path | KerasModel, path: Path, half: bool) -> Parity:
+    model = load_program(source) if isinstance(source, Path) else source
     precision = "float16" if half else "float32"
-    write(program, path, precision=precision)  # type: ignore[arg-type]  # both are literals of Precision
+    write(model, path, precision=precision)  # type: ignore[arg-type]  # both are literals of Precision
     try:
-        return prove(path, program, precision=precision)  # type: ignore[arg-type]  # likewise
+        return prove(path, model, precision=precision)  # type: ignore[arg-type]  # likewise
     except ParityError:
-        path.unlink() if path.is_file() else None
+        path.unlink() if path.is_file() else shutil.rmtree(path)
         raise
 
 
-def _verify_one(file: Path, reference: Path, inputs: _Arrays | None) -> Parity:
-    return prove(file, load_program(reference), inputs)
+def _verify_one(file: Path, reference: Path | KerasModel, inputs: _Arrays | None) -> Parity:
+    return prove(file, load_program(reference) if isinstance(reference, Path) else reference, inputs)
+
+
+def _is_keras(source: Path) -> bool:
+    return source.suffix in (".keras", ".h5", ".hdf5") or source.is_dir()
 
 
 def _answer(file: Path, inputs: _Arrays) -> _Arrays:

@@ -23,6 +23,7 @@ __all__ = [
     "Quick",
     "Seed",
     "Size",
+    "Trust",
     "Workdir",
     "budget_of",
     "formats_of",
@@ -48,6 +49,7 @@ Data = Annotated[Path | None, typer.Option("--data", help="Folder with the data;
 Workdir = Annotated[Path, typer.Option("--workdir", help="Folder for everything a run keeps; the same call resumes.")]
 Seed = Annotated[int, typer.Option("--seed", help="Of everything random.")]
 Quick = Annotated[bool, typer.Option("--quick", help="Train and time much less: to see it work, not for the figures.")]
+Trust = Annotated[bool, typer.Option("--trust", help="Open a SavedModel, which can run code.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on standard output.")]
 
 

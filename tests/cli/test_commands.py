@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from converters import Program, convert, save_program
+from converters import Program, convert, run_in_child, save_program
 from mobiledistill.quantize import calibrate, freeze, prepare
+from tests.converters.keras._models import save_models
 from tests.networks import Residual, settled
 
 ROOT = Path(__file__).parents[2]
@@ -89,6 +90,29 @@ def test_convert_writes_and_proves(student: Path, tmp_path: Path) -> None:
     result = run("convert", student / "student.pt2", "--formats", "onnx", "--to", tmp_path, "--json")
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "student.onnx").stat().st_size == json.loads(result.stdout)["onnx"]["size_bytes"]
+
+
+@pytest.mark.slow
+def test_convert_reads_keras_models(tmp_path: Path) -> None:
+    run_in_child(save_models, tmp_path)
+    result = run("convert", tmp_path / "cnn.keras", "--formats", "tflite", "--to", tmp_path / "out", "--json")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["tflite"]["sqnr_db"] >= 80
+    files = ("verify", tmp_path / "out" / "cnn.tflite", "--reference", tmp_path / "cnn.keras", "--json")
+    assert json.loads(run(*files).stdout)["n"] == 16
+
+
+def test_keras_files_that_can_run_code_are_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "saved_model.pb").touch()
+    (tmp_path / "net.h5").touch()
+    assert_refused(run_here(capsys, "convert", tmp_path / "net"), "can run code", "--trust")
+    assert_refused(run_here(capsys, "convert", tmp_path / "net.h5"), "old HDF5 format", "model.save")
+
+
+def test_an_onnx_file_is_no_source(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    refused = run_here(capsys, "convert", tmp_path / "net.onnx")
+    assert_refused(refused, "no well-kept library turns one back into a module", "torch.export.save")
 
 
 def test_profile_measures(student: Path) -> None:
@@ -172,6 +196,7 @@ def test_a_recording_cut_in_half_is_refused(
 
 JOB = """
 import torch
+from tests.converters.keras._models import save_models
 from tests.networks import Residual, Stripes
 
 def task():
