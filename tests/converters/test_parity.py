@@ -170,7 +170,7 @@ def judged(errors_in_steps: NDArray[np.float64], step: float | None = 0.5, round
     reference = np.random.default_rng(0).normal(0, 20, errors_in_steps.shape)
     inspection = Inspection(layers=[], output_steps={"y": step}, quantized=True, rounds_float_arithmetic=False)
     exact = {"y": reference + errors_in_steps * (step or 0.5)}
-    _judge_exactness(Path("a.onnx"), inspection, {"y": reference}, exact, rounding_db, "", {"y": reference}, exact)
+    _judge_exactness(Path("a.onnx"), inspection, {"y": reference}, exact, rounding_db, {"y": reference}, exact)
 
 
 def test_a_tie_may_move_what_is_behind_it_in_few_samples() -> None:
@@ -203,7 +203,7 @@ def test_behind_floats_the_module_in_64_bits_is_the_reference_and_either_way_of_
     near, far = {"y": true + 0.1 * noise}, {"y": true + noise}
 
     def judge(unoptimized: dict[str, NDArray[np.float64]], answers: dict[str, NDArray[np.float64]]) -> None:
-        _judge_exactness(Path("a.onnx"), inspection, far, unoptimized, 30.0, "", {"y": true}, answers)
+        _judge_exactness(Path("a.onnx"), inspection, far, unoptimized, 30.0, {"y": true}, answers)
 
     judge(near, far)
     judge(far, near)
