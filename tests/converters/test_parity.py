@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import fx
 
 from converters import FORMATS, Format, InputError, ParityError, Program, compare, convert, suffix_of, verify
-from converters._integers import Inspection
+from converters._integers import Grid, Inspection, grid_differences
 from converters._parity import _judge_exactness
 from mobiledistill.quantize import calibrate, freeze, prepare
 from tests.networks import Residual, settled
@@ -154,6 +154,16 @@ def test_float_outputs_of_integer_layers_are_judged_by_noise(tmp_path: Path) -> 
     path = convert(program(wrong), tmp_path / "b.onnx")
     with pytest.raises(ParityError, match="dB are due"):
         verify(path, program(frozen), {"main": INPUTS})
+
+
+def test_grids_of_a_file_are_some_of_its_modules() -> None:
+    own = [(lambda: "first", Grid(0.5, 0)), (lambda: "second", Grid(0.1, -128))]
+    assert grid_differences(own, [Grid(0.1, -128), Grid(0.5 * (1 + 2.0**-11), 0)]) == []
+    (stretched,) = grid_differences(own, [Grid(0.102, -128), Grid(0.102, -128), Grid(0.5, 0)])
+    assert stretched.startswith("second: a grid of scale 0.102 and zero point -128 is none of the module's")
+    assert grid_differences(own, [Grid(0.5, 1)])[0].startswith("first: ")
+    assert grid_differences([], [Grid(0.5, 1)]) == ["the file puts values on grids, its module on none"]
+    assert grid_differences([], []) == []
 
 
 def test_missing_outputs_are_refused() -> None:
