@@ -12,9 +12,11 @@ from converters._errors import (
     ParityError,
     TrainingError,
 )
+from converters._examine import Examination, ExaminedOutput, examine
 from converters._exported import load_program, save_program
 from converters._integers import Grid, IntegerLayer, integer_differences, module_integers
 from converters._keras import KerasModel, load_keras
+from converters._outside import Outside, outside
 from converters._parity import Parity, compare, verify
 from converters._program import FORMATS, Format, Precision, Program
 
@@ -22,6 +24,8 @@ __all__ = [
     "FORMATS",
     "ConversionError",
     "DeviceError",
+    "Examination",
+    "ExaminedOutput",
     "Format",
     "Grid",
     "InputError",
@@ -31,6 +35,7 @@ __all__ = [
     "MobileDistillError",
     "Model",
     "ModelFileError",
+    "Outside",
     "Parity",
     "ParityError",
     "Precision",
@@ -39,12 +44,14 @@ __all__ = [
     "compare",
     "convert",
     "download_bytes",
+    "examine",
     "format_of",
     "integer_differences",
     "load",
     "load_keras",
     "load_program",
     "module_integers",
+    "outside",
     "read_integers",
     "run_in_child",
     "save_program",

@@ -3,25 +3,56 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from converters._computed import ComputedValue
 from converters._errors import InputError
-from converters._integers import IntegerLayer
+from converters._integers import Grid, IntegerLayer
 from converters._keras import KerasModel, export_keras
 from converters._program import Format, Precision, Program
 
-__all__ = ["Model", "convert", "download_bytes", "format_of", "load", "read_integers", "size_bytes", "suffix_of"]
+__all__ = [
+    "Model",
+    "computed_values",
+    "convert",
+    "download_bytes",
+    "format_of",
+    "load",
+    "read_grids",
+    "read_integers",
+    "size_bytes",
+    "suffix_of",
+]
 
 _SUFFIXES: dict[Format, str] = {"tflite": ".tflite", "coreml": ".mlpackage", "onnx": ".onnx"}
 
 
+class Signature(Protocol):
+    """How a file is called: the names of what it reads, with their shapes, and of what it returns."""
+
+    @property
+    def inputs(self) -> Mapping[str, tuple[int | None, ...]]:
+        """Shapes by name; None where an axis is free."""
+        ...
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names in order."""
+        ...
+
+
 class Model(Protocol):
     """An exported file behind its own runtime."""
+
+    @property
+    def signatures(self) -> Mapping[str, Signature]:
+        """All ways to call it, by name."""
+        ...
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]], signature: str = "main") -> dict[str, NDArray[np.generic]]:
         """Answers inputs of any batch size; a file of batch 1 is asked sample by sample."""
@@ -58,13 +89,14 @@ def convert(source: Program | Sequence[Program] | KerasModel, path: Path, *, pre
     return export_coreml(wanted, path, precision)
 
 
-def load(path: Path, *, threads: int = 1, optimized: bool = True) -> Model:
+def load(path: Path, *, threads: int = 1, optimized: bool = True, half: bool = False) -> Model:
     """Opens a file with its own runtime: LiteRT, onnxruntime, or for Core ML the reference executor.
 
     Args:
         path: a .tflite, .onnx or .mlpackage.
         threads: threads that the runtime may use.
         optimized: False turns graph optimisations and delegates off.
+        half: Core ML in float16 arithmetic, as hardware without float32 computes; no other runtime has the choice.
 
     Raises:
         ModelFileError: the file is damaged or foreign.
@@ -82,7 +114,31 @@ def load(path: Path, *, threads: int = 1, optimized: bool = True) -> Model:
         return _Batched(ONNXModel(path, threads=threads, optimized=optimized))
     from converters._coreml import CoreMLModel
 
-    return _Batched(CoreMLModel(path))
+    return _Batched(CoreMLModel(path, "float16" if half else "float32"))
+
+
+def computed_values(
+    path: Path, samples: Iterable[Mapping[str, NDArray[np.generic]]], signature: str = "main"
+) -> Iterator[list[ComputedValue]]:
+    """All that a file computes in floats for each sample, operator by operator and without optimisations.
+
+    Args:
+        path: a .tflite, .onnx or .mlpackage.
+        samples: inputs by name, each of the shape that the file reads.
+        signature: which one to call.
+    """
+    format = format_of(path)
+    if format == "tflite":
+        from converters._tflite import computed_values as of_tflite
+
+        return of_tflite(path, samples, signature)
+    if format == "onnx":
+        from converters._onnx import computed_values as of_onnx
+
+        return of_onnx(path, samples, signature)
+    from converters._coreml import computed_values as of_coreml
+
+    return of_coreml(path, samples, signature)
 
 
 def read_integers(path: Path) -> dict[str, list[IntegerLayer]]:
@@ -97,6 +153,22 @@ def read_integers(path: Path) -> dict[str, list[IntegerLayer]]:
 
         return read_onnx(path)
     from converters._coreml import read_integers as read_coreml
+
+    return read_coreml(path)
+
+
+def read_grids(path: Path) -> dict[str, list[Grid]]:
+    """The grids that a file puts activations on, by signature."""
+    format = format_of(path)
+    if format == "tflite":
+        from converters._tflite import read_grids as read_tflite
+
+        return read_tflite(path)
+    if format == "onnx":
+        from converters._onnx import read_grids as read_onnx
+
+        return read_onnx(path)
+    from converters._coreml import read_grids as read_coreml
 
     return read_coreml(path)
 
@@ -138,6 +210,7 @@ class _Batched:
 
     def __init__(self, model: Model) -> None:
         self._model = model
+        self.signatures = model.signatures
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]], signature: str = "main") -> dict[str, NDArray[np.generic]]:
         count = len(next(iter(inputs.values())))

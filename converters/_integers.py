@@ -7,8 +7,9 @@ its input and output lie on. Whoever wrote the file, after undoing layout these 
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,19 @@ from numpy.typing import NDArray
 from torch import fx
 
 from converters._codes import Codes, fold_codes
+from converters._names import layer_name, path_of
 from converters._program import Program, export_program
 from converters._reach import reaches
 
-__all__ = ["Grid", "Inspection", "IntegerLayer", "inspect_module", "integer_differences", "module_integers"]
+__all__ = [
+    "Grid",
+    "Inspection",
+    "IntegerLayer",
+    "grid_differences",
+    "inspect_module",
+    "integer_differences",
+    "module_integers",
+]
 
 _SCALE_TOLERANCE = 2.0**-10  # formats may store scales in float16
 _BIAS_TOLERANCE = 0.5 + 1e-3  # in steps of the accumulator, whose own rounding is half a step
@@ -92,6 +102,7 @@ class Inspection:
             integers. Those operators differ in their last bits from runtime to runtime, and then some of their values
             round otherwise.
         stored_alone: integer weights of layers that compute in floats; files may unpack them on loading.
+        grids: all grids of one scale that values are put on, each behind what tells the name of what is put there.
     """
 
     layers: list[IntegerLayer]
@@ -99,6 +110,7 @@ class Inspection:
     quantized: bool
     rounds_float_arithmetic: bool
     stored_alone: list[IntegerLayer]
+    grids: Sequence[tuple[Callable[[], str], Grid]] = ()
 
 
 def inspect_module(program: Program) -> Inspection:
@@ -117,6 +129,10 @@ def inspect_module(program: Program) -> Inspection:
         quantized=any("quantized_decomposed" in str(node.target) for node in nodes),
         rounds_float_arithmetic=any(not _is_integer_arithmetic(node.all_input_nodes[0]) for node in quantizers),
         stored_alone=[_alone(codes) for codes in fold_codes(exported) if codes.scale is not None],
+        grids=[
+            (partial(_quantized_name, node.all_input_nodes[0], constants), Grid(float(node.args[1]), int(node.args[2])))
+            for node in quantizers
+        ],
     )
 
 
@@ -164,6 +180,11 @@ def _table(node: fx.Node, constants: dict[str, tuple[str, torch.Tensor]]) -> Int
     return IntegerLayer(name, integers.numpy(), scale, bias=None, input=None, output=_output_grid(node))
 
 
+def _quantized_name(node: fx.Node, constants: dict[str, tuple[str, torch.Tensor]]) -> str:
+    """What a quantizer puts on its grid."""
+    return layer_name(node, lambda one: constants[one.name][0] if one.name in constants else None)
+
+
 def _varies(value: Any, constants: dict[str, tuple[str, torch.Tensor]]) -> bool:
     """Whether a value depends on what the module reads."""
     return isinstance(value, fx.Node) and reaches(
@@ -199,6 +220,31 @@ def integer_differences(
     if not differences and waiting:
         differences.append(f"the file holds {len(waiting)} quantized layers that the module does not")
     return differences
+
+
+def grid_differences(module: Sequence[tuple[Callable[[], str], Grid]], file: Iterable[Grid]) -> list[str]:
+    """Grids of a file that are none of the module's, each with the nearest that is; empty where there is none."""
+    found = []
+    if not module:
+        return ["the file puts values on grids, its module on none"] if list(file) else []
+    for grid in dict.fromkeys(file):
+        if any(
+            own.zero_point == grid.zero_point and _close(np.float32(own.scale), np.float32(grid.scale))
+            for _, own in module
+        ):
+            continue
+        name, own = min(module, key=lambda item: _distance(item[1], grid))
+        found.append(
+            f"{name()}: a grid of scale {grid.scale:g} and zero point {grid.zero_point} is none of the module's;"
+            f" the nearest has {own.scale:g} and {own.zero_point}"
+        )
+    return found
+
+
+def _distance(grid: Grid, other: Grid) -> float:
+    """Between the ends of what two grids hold, in shares of the first."""
+    ends = [[(end - one.zero_point) * one.scale for end in (-128, 127)] for one in (grid, other)]
+    return float(max(abs(ours - theirs) for ours, theirs in zip(*ends, strict=True)) / (255 * grid.scale))
 
 
 def _layer_differences(layer: IntegerLayer, other: IntegerLayer) -> list[str]:
@@ -244,15 +290,10 @@ def _constants(exported: torch.export.ExportedProgram) -> dict[str, tuple[str, t
     """Placeholder name -> (path in the module, value), for parameters and buffers."""
     values = {**exported.state_dict, **exported.constants}
     return {
-        spec.arg.name: (_path(str(spec.target)), values[spec.target].detach())
+        spec.arg.name: (path_of(str(spec.target)), values[spec.target].detach())
         for spec in exported.graph_signature.input_specs
         if spec.target is not None and isinstance(values.get(spec.target), torch.Tensor)
     }
-
-
-def _path(target: str) -> str:
-    """A parameter's path in the user's module, without the wrappers that exporting puts around it."""
-    return target.removeprefix("module.").removeprefix("program.module.")
 
 
 def _weight(

@@ -10,11 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from converters._convert import format_of, load, read_integers
+from converters._convert import format_of, load, read_grids, read_integers
+from converters._departure import first_departure
 from converters._errors import InputError, ParityError
 from converters._exact import InDoubles
-from converters._integers import Inspection, inspect_module, integer_differences
+from converters._integers import Inspection, grid_differences, inspect_module, integer_differences
 from converters._keras import KerasModel
+from converters._noise import sqnr_db
 from converters._program import Precision, Program
 from converters._ties import TiesOtherwise
 
@@ -30,6 +32,7 @@ _EXACT_FLOAT_DB = 45.0
 _BELOW_ROUNDING_DB = 10.0  # a tenth of the noise that rounding itself makes: what ties that fall the other way may cost
 _TWICE_DB = 3.0  # twice the noise of ties that fall another way
 _DRAWN = 16  # random samples where none are given
+_TELLING_SAMPLES = 3  # the worst ones; enough to see which layer errs
 _TIED_SHARE = 0.1  # values often fall exactly between two integers, and the order of a float sum decides
 
 Arrays = Mapping[str, NDArray[np.generic]]
@@ -63,12 +66,12 @@ def verify(
     """Runs a file beside its module on real inputs and raises where they part.
 
     A float32 file must come within 80 dB, a float16 one within 45 dB. A quantized file must hold the module's own
-    integers and stay within one output step on 99 % of the values, 28 dB from the module and no further from it than
-    rounding itself is; decisions may differ only where the module was undecided (a margin under 4 steps), in at most
-    1 % of the samples. Float outputs of a quantized module answer for the noise alone. An ONNX file run without
-    optimisations must equal the module, but for averages that fall exactly between two integers, and for what lies
-    behind float arithmetic: there it must come within 45 dB, or within a tenth of rounding's noise, of the module in
-    64-bit floats, with or without optimisations.
+    integers, put values on no grids but the module's, and stay within one output step on 99 % of the values, 28 dB from
+    the module and no further from it than rounding itself is; decisions may differ only where the module was undecided
+    (a margin under 4 steps), in at most 1 % of the samples. Float outputs of a quantized module answer for the noise
+    alone. An ONNX file run without optimisations must equal the module, but for averages that fall exactly between two
+    integers, and for what lies behind float arithmetic: there it must come within 45 dB, or within a tenth of
+    rounding's noise, of the module in 64-bit floats, with or without optimisations.
 
     A deep network may carry ties on, values that fall exactly between two integers, until its outputs differ by many
     steps. Where one of these lines is crossed, the module is therefore compared with itself, its ties fallen otherwise:
@@ -84,7 +87,8 @@ def verify(
         precision: how what is not quantized was stored.
 
     Raises:
-        ParityError: the file departs from the module; the message names the first layer that does.
+        ParityError: the file departs from the module; the message names the first layer that does, by what the file
+            stores or, where all it stores is the module's own, by what it computes.
     """
     if not path.exists():
         raise InputError(f"{path} does not exist; give the path of a .tflite, .mlpackage or .onnx.")
@@ -92,18 +96,27 @@ def verify(
         return _verify_keras(path, source, inputs, precision)
     wanted = [source] if isinstance(source, Program) else list(source)
     samples = _by_signature(inputs, wanted)
-    differences: list[str] = []
     stored = read_integers(path)
     seen = {program.name: inspect_module(program) for program in wanted}
-    for name, inspection in seen.items():
-        if inspection.layers:
-            differences += integer_differences(inspection.layers, stored.get(name, []), inspection.stored_alone)
+    differences = {
+        name: integer_differences(inspection.layers, stored.get(name, []), inspection.stored_alone)
+        for name, inspection in seen.items()
+        if inspection.layers
+    }
+    if not any(differences.values()) and any(inspection.grids for inspection in seen.values()):
+        grids = read_grids(path)
+        differences = {name: grid_differences(seen[name].grids, grids.get(name, [])) for name in seen}
     results = [
-        _verify_signature(path, program, seen[program.name], samples.get(program.name), precision, differences)
+        _verify_signature(
+            path, program, seen[program.name], samples.get(program.name), precision, differences.get(program.name, [])
+        )
         for program in wanted
     ]
-    if differences:
-        raise ParityError(f"{path.name} does not hold its module's integers. First departing layer: {differences[0]}.")
+    for name, found in differences.items():
+        if found:
+            raise ParityError(
+                f"{_signature(name)}{path.name} does not hold its module's integers. First departing layer: {found[0]}."
+            )
     steps = [result.max_steps for result in results if result.max_steps is not None]
     return Parity(
         sqnr_db=min(result.sqnr_db for result in results),
@@ -168,12 +181,17 @@ def _verify_signature(
     inputs = inputs or {name: value.numpy() for name, value in program.inputs.items()}
     reference = _run_module(program, inputs)
     answers = load(path).run(inputs, program.name)
-    result = compare(reference, answers, inspection.output_steps)
-    where = f" First departing layer: {differences[0]}." if differences else ""
-    if not inspection.quantized:
-        _judge_floats(path, result, precision, where)
-        return result
-    _judge_quantized(path, program, inspection, inputs, reference, answers, result, where)
+    try:
+        _judge_form(path, reference, answers)
+        result = compare(reference, answers, inspection.output_steps)
+        if inspection.quantized:
+            _judge_quantized(path, program, inspection, inputs, reference, answers, result, not differences)
+        else:
+            _judge_floats(path, result, precision)
+    except ParityError as error:
+        due_db = _FLOAT16_DB if inspection.quantized or precision == "float16" else _FLOAT32_DB
+        layer = differences[0] if differences else _first_layer(path, program, inputs, reference, answers, due_db)
+        raise ParityError(f"{_signature(program.name)}{error} First departing layer: {layer}.") from None
     return result
 
 
@@ -182,17 +200,60 @@ def _verify_keras(
 ) -> Parity:
     given = inputs or source.samples(_DRAWN)
     flat: Arrays = {name: value for name, value in given.items() if not isinstance(value, Mapping)}
-    result = compare(source.run(flat), load(path).run(flat))
+    reference, answers = source.run(flat), load(path).run(flat)
+    _judge_form(path, reference, answers)
+    result = compare(reference, answers)
     _judge_floats(path, result, precision)
     return result
 
 
-def _judge_floats(path: Path, result: Parity, precision: Precision, where: str = "") -> None:
+def _judge_floats(path: Path, result: Parity, precision: Precision) -> None:
     floor = _FLOAT16_DB if precision == "float16" else _FLOAT32_DB
-    if not result.sqnr_db >= floor:  # also refuses NaN
-        raise ParityError(
-            f"{path.name} departs from its module: {result.sqnr_db:.1f} dB where {floor:g} dB are due.{where}"
-        )
+    if result.sqnr_db < floor:
+        raise ParityError(f"{path.name} departs from its module: {result.sqnr_db:.1f} dB where {floor:g} dB are due.")
+
+
+def _signature(name: str) -> str:
+    return "" if name == "main" else f"Signature {name!r}: "
+
+
+def _judge_form(path: Path, reference: Arrays, answers: Arrays) -> None:
+    """Names, shapes, and that numbers are numbers."""
+    for name, values in reference.items():
+        if name not in answers:
+            raise ParityError(f"{path.name} lacks its module's output {name!r}; it returns {sorted(answers)}.")
+        if values.shape != answers[name].shape:
+            raise ParityError(
+                f"{path.name} answers {name!r} in the shape {answers[name].shape[1:]} where its module has"
+                f" {values.shape[1:]}."
+            )
+        if lost := int((np.isfinite(_float(values)) & ~np.isfinite(_float(answers[name]))).sum()):
+            raise ParityError(
+                f"{path.name} answers {name!r} with {lost} values of {values.size} that are not finite where its"
+                " module's are."
+            )
+
+
+def _first_layer(
+    path: Path, program: Program, inputs: Arrays, reference: Arrays, answers: Arrays, due_db: float
+) -> str:
+    """By the values of the samples on which the answers are worst."""
+    count = len(next(iter(inputs.values())))
+    order = sorted(range(count), key=lambda sample: _sample_db(reference, answers, sample))
+    samples = [
+        {name: inputs[name][sample : sample + 1] for name in program.inputs} for sample in order[:_TELLING_SAMPLES]
+    ]
+    try:
+        return first_departure(path, program, samples, due_db) or "none alone, by what the file computes on its way"
+    except Exception as error:  # a file that departs may break in any way here, and must not hide that it departs
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        return f"unknown, since its inner values cannot be read ({reason[:120].rstrip('.')})"
+
+
+def _sample_db(reference: Arrays, answers: Arrays, sample: int) -> float:
+    if any(name not in answers or values.shape != answers[name].shape for name, values in reference.items()):
+        return 0.0
+    return min(sqnr_db(values[sample], answers[name][sample]) for name, values in reference.items())
 
 
 def _judge_quantized(
@@ -203,19 +264,19 @@ def _judge_quantized(
     reference: Arrays,
     answers: Arrays,
     result: Parity,
-    where: str,
+    same_integers: bool,
 ) -> None:
     floats = _run_module(program, inputs, _without_activation_grids(program))
     rounding_db = _worst_db(floats, reference)
     unoptimized = load(path, optimized=False).run(inputs, program.name) if format_of(path) == "onnx" else None
     try:
-        _judge_answers(path, inspection, reference, answers, result, rounding_db, where)
+        _judge_answers(path, inspection, reference, answers, result, rounding_db)
         if unoptimized is not None:
             behind_floats = inspection.rounds_float_arithmetic or None in inspection.output_steps.values()
             doubles = _run_module(program, inputs, InDoubles(program)) if behind_floats else {}
-            _judge_exactness(path, inspection, reference, unoptimized, rounding_db, where, doubles, answers)
+            _judge_exactness(path, inspection, reference, unoptimized, rounding_db, doubles, answers)
     except ParityError:
-        if where:
+        if not same_integers:
             raise
         found_db = min(_worst_db(reference, one) for one in (answers, unoptimized) if one is not None)
         other_luck = (_run_module(program, inputs, TiesOtherwise(program, seed)) for seed in range(2))
@@ -231,13 +292,10 @@ def _judge_answers(
     answers: Arrays,
     result: Parity,
     rounding_db: float,
-    where: str,
 ) -> None:
     floor = max(_INTEGER_DB, min(rounding_db, _FLOAT16_DB))
     if result.sqnr_db < floor:
-        raise ParityError(
-            f"{path.name} departs from its module: {result.sqnr_db:.1f} dB where {floor:.1f} dB are due.{where}"
-        )
+        raise ParityError(f"{path.name} departs from its module: {result.sqnr_db:.1f} dB where {floor:.1f} dB are due.")
     for name, step in inspection.output_steps.items():
         if step is None:
             continue
@@ -246,9 +304,9 @@ def _judge_answers(
         if within < _ONE_STEP_SHARE:
             raise ParityError(
                 f"{path.name} departs from its module: {100 * within:.1f} % of {name!r} lie within one output step"
-                f" where 99 % are due.{where}"
+                f" where 99 % are due."
             )
-    _judge_decisions(path, reference, answers, inspection.output_steps, where)
+    _judge_decisions(path, reference, answers, inspection.output_steps)
 
 
 def _judge_exactness(
@@ -257,7 +315,6 @@ def _judge_exactness(
     reference: Arrays,
     unoptimized: Arrays,
     rounding_db: float,
-    where: str,
     doubles: Arrays,
     answers: Arrays,
 ) -> None:
@@ -273,11 +330,11 @@ def _judge_exactness(
     floor = max(_INTEGER_DB, min(_EXACT_FLOAT_DB, rounding_db + _BELOW_ROUNDING_DB))
     for name, step in inspection.output_steps.items():
         if step is None or inspection.rounds_float_arithmetic:
-            exact_db = max(_sqnr_db(_float(doubles[name]), _float(one[name])) for one in (unoptimized, answers))
+            exact_db = max(sqnr_db(doubles[name], one[name]) for one in (unoptimized, answers))
             if exact_db < floor:
                 raise ParityError(
                     f"{path.name} departs from its module in 64-bit floats: {exact_db:.1f} dB of {name!r}"
-                    f" where {floor:.1f} dB are due.{where}"
+                    f" where {floor:.1f} dB are due."
                 )
             continue
         errors = np.abs(_float(unoptimized[name]) - _float(reference[name])) / step
@@ -286,13 +343,11 @@ def _judge_exactness(
         if samples_off or np.mean(beyond) > 1 - _ONE_STEP_SHARE or np.mean(errors > 1e-3) > _TIED_SHARE:
             raise ParityError(
                 f"{path.name} run without optimisations equals its module on only"
-                f" {100 * float(np.mean(errors <= 1e-3)):.1f} % of {name!r}.{where}"
+                f" {100 * float(np.mean(errors <= 1e-3)):.1f} % of {name!r}."
             )
 
 
-def _judge_decisions(
-    path: Path, reference: Arrays, answers: Arrays, steps: Mapping[str, float | None], where: str
-) -> None:
+def _judge_decisions(path: Path, reference: Arrays, answers: Arrays, steps: Mapping[str, float | None]) -> None:
     first, step = next(iter(steps.items()))
     values = _float(reference[first])
     if step is None or values[0].size < 2:
@@ -303,7 +358,7 @@ def _judge_decisions(
     if bool((flipped & decided).any()) or float(flipped.mean()) > max(_FLIPPED_SHARE, 1.0 / flipped.size):
         raise ParityError(
             f"{path.name} decides otherwise than its module on {int(flipped.sum())} of {flipped.size} samples,"
-            f" {int((flipped & decided).sum())} of them clear ones.{where}"
+            f" {int((flipped & decided).sum())} of them clear ones."
         )
 
 
@@ -341,17 +396,9 @@ def _without_activation_grids(program: Program) -> torch.nn.Module:
     return traced
 
 
-def _sqnr_db(reference: NDArray[np.float64], answers: NDArray[np.float64]) -> float:
-    """In dB, at most 200: equal answers would have no noise at all."""
-    signal = float(np.mean((reference - reference.mean()) ** 2))
-    noise = float(np.mean((reference - answers) ** 2))
-    floor = 1e-12 * max(float(np.mean(reference**2)), 1e-12)  # outputs that vanish carry no signal to lose
-    return min(200.0, 10 * float(np.log10(max(signal, floor) / max(noise, 1e-30))))
-
-
 def _worst_db(reference: Arrays, answers: Arrays) -> float:
     """Over the outputs."""
-    return min(_sqnr_db(_float(reference[name]), _float(answers[name])) for name in reference)
+    return min(sqnr_db(reference[name], answers[name]) for name in reference)
 
 
 def _decisions(values: NDArray[np.generic]) -> NDArray[np.intp]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -67,7 +68,9 @@ def export_program(program: Program) -> torch.export.ExportedProgram:
     module = _NamedOutputs(program).eval()
     try:
         inputs = {name: value.contiguous() for name, value in program.inputs.items()}
-        return torch.export.export(module, (), kwargs=inputs)
+        with warnings.catch_warnings():  # recurrent layers keep a list of their own weights, of which torch complains
+            warnings.filterwarnings("ignore", "The tensor attributes .*_flat_weights")
+            return torch.export.export(module, (), kwargs=inputs)
     except Exception as error:
         reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
         raise ConversionError(

@@ -13,7 +13,7 @@ from converters._coreml._slim import load_program
 from converters._integers import Grid, IntegerLayer
 from converters._reach import reaches
 
-__all__ = ["read_integers"]
+__all__ = ["read_grids", "read_integers"]
 
 _MOVERS = (
     *("expand_dims", "identity", "max_pool", "pad", "pixel_shuffle", "reshape", "resize_nearest_neighbor"),
@@ -35,6 +35,26 @@ def read_integers(path: Path) -> dict[str, list[IntegerLayer]]:
     """
     program = load_program(open_package(path))
     return {name: _layers(function) for name, function in sorted(program.functions.items())}
+
+
+def read_grids(path: Path) -> dict[str, list[Grid]]:
+    """The grids of 8 bits that a package puts activations on, by function.
+
+    Raises:
+        ModelFileError: the folder is no package, damaged, or holds something else than an ML program.
+        MissingExtraError: coremltools is not installed.
+    """
+    program = load_program(open_package(path))
+    found = {}
+    for name, function in sorted(program.functions.items()):
+        ends = [
+            (one, one.outputs[0] if one.op_type == "quantize" else one.inputs["input"])
+            for one in function.operations
+            if one.op_type in ("quantize", "dequantize")
+        ]
+        grids = [_grid(one, integers) for one, integers in ends if integers.val is None]
+        found[name] = [grid for grid in grids if grid is not None]
+    return found
 
 
 def _layers(function: Any) -> list[IntegerLayer]:

@@ -13,7 +13,7 @@ from converters._integers import Grid, IntegerLayer
 from converters._onnx._file import read_models
 from converters._onnx._graph import GraphView, attribute
 
-__all__ = ["read_integers"]
+__all__ = ["read_grids", "read_integers"]
 
 _MOVERS = (
     *("DepthToSpace", "Expand", "Flatten", "Identity", "MaxPool", "Pad", "Reshape", "Resize", "Slice", "Split"),
@@ -34,6 +34,21 @@ def read_integers(path: Path) -> dict[str, list[IntegerLayer]]:
         ModelFileError: the file is no ONNX model or damaged.
     """
     return {signature: _layers(path, model.graph) for signature, model in read_models(path).items()}
+
+
+def read_grids(path: Path) -> dict[str, list[Grid]]:
+    """The grids of 8 bits that an .onnx file (or a folder of them) puts activations on, by signature.
+
+    Raises:
+        ModelFileError: the file is no ONNX model or damaged.
+    """
+    found = {}
+    for signature, model in read_models(path).items():
+        view = GraphView(model.graph)
+        quantizers = [node for node in view.nodes if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
+        grids = [view.grid(node) for node in quantizers if view.stored(node.input[0]) is None]
+        found[signature] = [grid for grid in grids if grid is not None]
+    return found
 
 
 def _layers(path: Path, graph: Any) -> list[IntegerLayer]:

@@ -98,7 +98,7 @@ class ONNXModel:
         return dict(zip(expected.outputs, answers, strict=True))
 
 
-def _open(path: Path, threads: int, optimized: bool) -> Any:
+def _open(path: Path, threads: int, optimized: bool, write_to: Path | None = None) -> Any:
     runtime = onnxruntime_library()
     levels = runtime.GraphOptimizationLevel
     options = runtime.SessionOptions()
@@ -106,6 +106,8 @@ def _open(path: Path, threads: int, optimized: bool) -> Any:
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # what is wrong comes as an exception
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimized else levels.ORT_DISABLE_ALL
+    if write_to is not None:
+        options.optimized_model_filepath = str(write_to)
     source: str | bytes = str(path)
     if _saturates():
         options.add_session_config_entry("session.x64quantprecision", "1")

@@ -12,7 +12,7 @@ from converters._integers import Grid, IntegerLayer
 from converters._reach import reaches
 from converters._tflite._schema import constant, is_quantized, operator_name, read_model, schema
 
-__all__ = ["read_integers"]
+__all__ = ["read_grids", "read_integers"]
 
 _TO_TORCH = {
     "CONV_2D": (0, 3, 1, 2),  # (out, kh, kw, in / groups)
@@ -32,11 +32,31 @@ def read_integers(path: Path) -> dict[str, list[IntegerLayer]]:
         ModelFileError: the file is no TFLite model or damaged.
     """
     model = read_model(path)
-    if not model.signatureDefs:
-        return {"main": _layers(model, model.subgraphs[0])}
+    return {name: _layers(model, graph) for name, graph in _graphs(model).items()}
+
+
+def read_grids(path: Path) -> dict[str, list[Grid]]:
+    """The grids of all that a .tflite file computes in 8 bits, by signature.
+
+    Raises:
+        ModelFileError: the file is no TFLite model or damaged.
+    """
+    model = read_model(path)
     return {
-        signature.signatureKey.decode(): _layers(model, model.subgraphs[signature.subgraphIndex])
-        for signature in model.signatureDefs
+        name: [
+            grid
+            for tensor in graph.tensors
+            if constant(model, tensor) is None and (grid := _grid(tensor)) and len(tensor.quantization.scale) == 1
+        ]
+        for name, graph in _graphs(model).items()
+    }
+
+
+def _graphs(model: Any) -> dict[str, Any]:
+    if not model.signatureDefs:
+        return {"main": model.subgraphs[0]}
+    return {
+        signature.signatureKey.decode(): model.subgraphs[signature.subgraphIndex] for signature in model.signatureDefs
     }
 
 

@@ -40,6 +40,7 @@ class TFLiteModel:
         path: the file.
         threads: how many threads an operator may use.
         delegate: with XNNPACK, as phones run it; without, on TFLite's own kernels.
+        keep_all: leaves inner values in memory for ``tensor``; without a delegate only.
 
     Attributes:
         signatures: by name. A file without signatures is called through one named ``main``, by tensor names.
@@ -49,14 +50,15 @@ class TFLiteModel:
         MissingExtraError: ai-edge-litert is not installed.
     """
 
-    def __init__(self, path: Path, *, threads: int = 1, delegate: bool = True) -> None:
+    def __init__(self, path: Path, *, threads: int = 1, delegate: bool = True, keep_all: bool = False) -> None:
         self._path = Path(path)
         model = read_model(self._path)  # stricter than LiteRT, which a damaged file can take the process down in
         self.signatures, self._inputs = _signatures(model)
         self._has_signatures = bool(model.signatureDefs)
+        self._graphs = _graphs(model)
         try:
             with quiet():
-                self._interpreter = _interpreter(self._path, threads, delegate)
+                self._interpreter = _interpreter(self._path, threads, delegate, keep_all)
                 for name, inputs in self._inputs.items():  # the first call prepares, and talks
                     self._call(name, {key: np.zeros(shape, dtype) for key, (shape, dtype) in inputs.items()})
         except MissingExtraError:
@@ -88,6 +90,18 @@ class TFLiteModel:
         arrays = {name: _fitting(name, np.asarray(inputs[name]), *expected[name]) for name in expected}
         return self._call(signature, arrays)
 
+    def graph_of(self, signature: str) -> tuple[int, dict[int, str]]:
+        """The index of a signature's graph in the file, and the names of the tensors that it returns."""
+        return self._graphs[signature]
+
+    def tensor(self, index: int, graph: int) -> NDArray[Any] | None:
+        """What a tensor held when the model ran last; None where nothing was kept."""
+        try:
+            values: NDArray[Any] = self._interpreter.get_tensor(index, graph)
+        except ValueError:
+            return None
+        return values
+
     def _call(self, signature: str, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         names = self.signatures[signature].outputs
         if self._has_signatures:
@@ -103,13 +117,18 @@ class TFLiteModel:
         }
 
 
-def _interpreter(path: Path, threads: int, delegate: bool) -> Any:
+def _interpreter(path: Path, threads: int, delegate: bool, keep_all: bool) -> Any:
     try:
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
     except ImportError as error:
         raise MissingExtraError("ai-edge-litert", "tflite") from error
     kind = OpResolverType.BUILTIN if delegate else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    return Interpreter(model_path=str(path), num_threads=threads, experimental_op_resolver_type=kind)
+    return Interpreter(
+        model_path=str(path),
+        num_threads=threads,
+        experimental_op_resolver_type=kind,
+        experimental_preserve_all_tensors=keep_all,
+    )
 
 
 def _signatures(model: Any) -> tuple[dict[str, FileSignature], dict[str, dict[str, _Input]]]:
@@ -121,6 +140,15 @@ def _signatures(model: Any) -> tuple[dict[str, FileSignature], dict[str, dict[st
         shapes = {key: shape for key, (shape, _) in inputs[name].items()}
         signatures[name] = FileSignature(shapes, tuple(key for key, _ in written))
     return signatures, inputs
+
+
+def _graphs(model: Any) -> dict[str, tuple[int, dict[int, str]]]:
+    """The place of each signature's graph, and what it returns by tensor."""
+    places = [signature.subgraphIndex for signature in model.signatureDefs or ()] or [0]
+    return {
+        name: (place, {index: key for key, index in written})
+        for place, (name, _, _, written) in zip(places, _entries(model), strict=True)
+    }
 
 
 def _entries(model: Any) -> Iterator[tuple[str, Any, list[_Entry], list[_Entry]]]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -14,15 +17,19 @@ from rich.console import Console
 from rich.table import Table
 
 from converters import (
+    Examination,
     InputError,
     KerasModel,
+    Outside,
     Parity,
     ParityError,
     compare,
+    examine,
     format_of,
     load,
     load_keras,
     load_program,
+    outside,
     run_in_child,
     size_bytes,
     suffix_of,
@@ -37,7 +44,10 @@ from mobiledistill.devices import profile as measure
 __all__ = ["CONVERT_EXAMPLE", "PROFILE_EXAMPLE", "VERIFY_EXAMPLE", "convert", "profile", "verify"]
 
 CONVERT_EXAMPLE = "Example: mobiledistill convert student.pt2 --formats tflite,onnx --to exported/"
-VERIFY_EXAMPLE = "Example: mobiledistill verify student.tflite --reference student.pt2 --inputs inputs.npz"
+VERIFY_EXAMPLE = (
+    "Example: mobiledistill verify student.tflite --reference student.pt2 --inputs inputs.npz,"
+    " or without its module: mobiledistill verify net.mlpackage --inputs inputs.npz --save answers.npz"
+)
 PROFILE_EXAMPLE = "Example: mobiledistill profile student.tflite --device host"
 
 _Arrays = dict[str, NDArray[np.generic]]
@@ -94,24 +104,40 @@ def verify(
         Path | None, typer.Option("--expected", help="An .npz with the outputs due, instead of a reference.")
     ] = None,
     trust: options.Trust = False,
+    save: Annotated[
+        Path | None, typer.Option("--save", help="An .npz for what the file answers to those inputs.")
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Run a file beside the module it was made from, and say where they part. Core ML runs on any system."""
+    """Run a file beside the module it was made from, and say where they part. Core ML runs on any system.
+
+    Without that module, --inputs alone shows what the file answers and whether half precision would change it.
+    """
     format_of(file)
     given = None if inputs is None else _arrays(inputs)
+    if save is not None and given is None:
+        raise InputError("--save needs --inputs: the inputs whose answers are to be kept.")
+    alone = expected is None and reference is None and not file.with_suffix(".pt2").exists()
+    if given is not None and (alone or save is not None):
+        found, left = run_in_child(_examine_one, file, given, what=str(file), timeout_s=600)
+        if save is not None:
+            _save(save, found)
+        if alone:
+            print(json.dumps(_as_object(file, found, left))) if as_json else _print_examined(file, found, left)
+            return
     if expected is not None:
         if given is None:
             raise InputError("--expected needs --inputs: the inputs that lead to those outputs.")
-        answers = run_in_child(_answer, file, given, what=str(file))
+        answers, left = run_in_child(_answer, file, given, what=str(file))
         parity = compare(_arrays(expected), answers)
     else:
         program = reference or file.with_suffix(".pt2")
         if not program.exists():
-            raise InputError(f"{program} does not exist; name the module's .pt2 with --reference.")
+            raise InputError(f"{program} does not exist; name the module's .pt2 with --reference, or give --inputs.")
         source = load_keras(program, trust=trust) if _is_keras(program) else program
-        parity = run_in_child(_verify_one, file, source, given, what=str(file), timeout_s=600)
+        parity, left = run_in_child(_verify_one, file, source, given, what=str(file), timeout_s=600)
     if as_json:
-        print(json.dumps({"path": str(file), **vars(parity)}))
+        print(json.dumps({"path": str(file), **vars(parity), "outside": None if left is None else vars(left)}))
         return
     print(
         f"{file}: {parity.sqnr_db:.1f} dB, decisions agree on {100 * parity.agreement:.2f} % of {parity.n} samples",
@@ -119,6 +145,79 @@ def verify(
     )
     print("" if parity.max_steps is None else f", at most {parity.max_steps:.1f} output steps apart", end="")
     print(", the module's own integers." if parity.integers_equal else ".")
+    if left is not None:
+        print(left)
+
+
+def _print_examined(file: Path, found: list[Examination], left: Outside | None) -> None:
+    console = Console(width=None if sys.stdout.isatty() else 80, highlight=False)
+    for one in found:
+        what = file.name if len(found) == 1 else f"{file.name}, signature {one.signature}"
+        console.print(
+            f"{what}: {one.n} sample{'s' * (one.n > 1)}, in {one.arithmetics[0]} and again in {one.arithmetics[1]}"
+        )
+        table = Table(show_edge=False)
+        for heading in ("output", "shape", "type", "from", "to", "not finite", "apart dB"):
+            table.add_column(
+                heading,
+                justify="left" if heading in ("output", "shape", "type") else "right",
+                overflow="fold",
+                no_wrap=heading != "output",
+            )
+        for output in one.outputs:
+            table.add_row(
+                output.name,
+                "x".join(map(str, output.shape)),
+                output.dtype,
+                f"{output.low:.4g}",
+                f"{output.high:.4g}",
+                str(output.non_finite),
+                f"{output.apart_db:.1f}",
+            )
+        console.print(table)
+        console.print(
+            "All values stay within float16."
+            if one.overflow is None
+            else f"Values leave float16 (65504) first at {one.overflow}."
+        )
+    if left is not None:
+        console.print(str(left))
+
+
+def _as_object(file: Path, found: list[Examination], left: Outside | None) -> dict[str, object]:
+    signatures = {}
+    for one in found:
+        outputs = {
+            output.name: {
+                **{key: value for key, value in vars(output).items() if key != "name"},
+                "low": output.low if math.isfinite(output.low) else None,
+                "high": output.high if math.isfinite(output.high) else None,
+            }
+            for output in one.outputs
+        }
+        signatures[one.signature] = {
+            "n": one.n,
+            "arithmetics": one.arithmetics,
+            "overflow": one.overflow,
+            "outputs": outputs,
+        }
+    return {"path": str(file), "signatures": signatures, "outside": None if left is None else vars(left)}
+
+
+def _save(path: Path, found: list[Examination]) -> None:
+    arrays = {
+        name if len(found) == 1 else f"{one.signature}/{name}": values
+        for one in found
+        for name, values in one.answers.items()
+    }
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with aside.open("wb") as archive:
+            np.savez(archive, **arrays)  # type: ignore[arg-type]  # the stub takes a name for an option
+        aside.replace(path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise InputError(f"{path} cannot be written ({error.strerror}); give a folder that exists.") from None
 
 
 def profile(
@@ -167,16 +266,21 @@ def _convert_one(source: Path | KerasModel, path: Path, half: bool) -> Parity:
         raise
 
 
-def _verify_one(file: Path, reference: Path | KerasModel, inputs: _Arrays | None) -> Parity:
-    return prove(file, load_program(reference) if isinstance(reference, Path) else reference, inputs)
+def _verify_one(file: Path, reference: Path | KerasModel, inputs: _Arrays | None) -> tuple[Parity, Outside | None]:
+    source = load_program(reference) if isinstance(reference, Path) else reference
+    return prove(file, source, inputs), outside(file)
 
 
 def _is_keras(source: Path) -> bool:
     return source.suffix in (".keras", ".h5", ".hdf5") or source.is_dir()
 
 
-def _answer(file: Path, inputs: _Arrays) -> _Arrays:
-    return load(file).run(inputs)
+def _examine_one(file: Path, inputs: _Arrays) -> tuple[list[Examination], Outside | None]:
+    return examine(file, inputs), outside(file)
+
+
+def _answer(file: Path, inputs: _Arrays) -> tuple[_Arrays, Outside | None]:
+    return load(file).run(inputs), outside(file)
 
 
 def _arrays(path: Path) -> _Arrays:

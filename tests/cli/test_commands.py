@@ -15,6 +15,7 @@ import torch
 
 from converters import Program, convert, run_in_child, save_program
 from mobiledistill.quantize import calibrate, freeze, prepare
+from tests.converters._faulty import Stream
 from tests.converters.keras._models import save_models
 from tests.networks import Residual, settled
 
@@ -75,6 +76,7 @@ def test_verify_finds_the_reference_beside_the_file(student: Path) -> None:
     assert parity["integers_equal"] is True
     assert parity["n"] == 64
     assert parity["sqnr_db"] > 28
+    assert parity["outside"] == {"of": "XNNPACK", "operators": {}, "total": parity["outside"]["total"]}
 
 
 def test_verify_refuses_a_file_of_another_student(student: Path, tmp_path: Path) -> None:
@@ -84,6 +86,78 @@ def test_verify_refuses_a_file_of_another_student(student: Path, tmp_path: Path)
     calibrate(prepared, {"main": {"image": images}}, 99.99)
     save_program(Program(freeze(prepared)["main"], {"image": images[:1]}, ("logits",)), other)
     assert_refused(run("verify", student / "student.tflite", "--reference", other), "First departing layer: stem.0")
+
+
+@pytest.fixture(scope="module")
+def stranger(student: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A package whose module is not at hand, and inputs for it."""
+    folder = tmp_path_factory.mktemp("stranger")
+    images = torch.randn(8, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    module = settled(Residual(), images)
+    convert(Program(module, {"image": images[:1]}, ("logits",)), folder / "net.mlpackage")
+    np.savez(folder / "inputs.npz", image=images.numpy())
+    with torch.no_grad():
+        np.savez(folder / "expected.npz", logits=module(images).numpy())
+    return folder
+
+
+def test_verify_without_a_reference_shows_what_a_package_answers(stranger: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "answers.npz"
+    arguments = ("verify", stranger / "net.mlpackage", "--inputs", stranger / "inputs.npz")
+    result = run(*arguments, "--save", kept)
+    assert result.returncode == 0, result.stderr
+    assert all(len(line) <= 80 for line in result.stdout.splitlines())
+    assert "8 samples, in float32 and again in float16" in result.stdout
+    assert "logits" in result.stdout
+    assert "All values stay within float16." in result.stdout
+    with np.load(kept) as answers, np.load(stranger / "expected.npz") as expected:
+        assert list(answers) == ["logits"]
+        np.testing.assert_allclose(answers["logits"], expected["logits"], atol=1e-4)
+        low = float(expected["logits"].min())
+
+    printed = json.loads(run(*arguments, "--json").stdout)
+    assert printed["outside"] is None  # nothing of it is in integers
+    found = printed["signatures"]["main"]
+    assert (found["n"], found["overflow"]) == (8, None)
+    assert found["outputs"]["logits"]["low"] == pytest.approx(low, abs=1e-4)
+    assert 30 < found["outputs"]["logits"]["apart_db"] < 120
+
+
+def test_answers_of_several_signatures_are_kept_by_signature(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    module, cache = Stream().eval(), torch.zeros(1, 4, 1, 2)
+    inputs = {"long": {"sound": torch.randn(1, 4, 1, 9), "cache": cache}}
+    inputs["short"] = {"sound": torch.randn(1, 4, 1, 3), "cache": cache}
+    programs = [Program(module, values, ("scores", "new_cache"), name) for name, values in inputs.items()]
+    convert(programs, tmp_path / "net.mlpackage")
+    named = {f"{name}/{key}": value.numpy() for name, values in inputs.items() for key, value in values.items()}
+    np.savez(tmp_path / "inputs.npz", **named)
+
+    result = run_here(
+        capsys,
+        *("verify", tmp_path / "net.mlpackage", "--inputs", tmp_path / "inputs.npz", "--save", tmp_path / "out.npz"),
+    )
+
+    assert result.returncode == 0, result.stderr
+    assert "net.mlpackage, signature long: 1 sample," in result.stdout
+    with np.load(tmp_path / "out.npz") as kept:
+        assert set(kept) == {f"{name}/{output}" for name in inputs for output in ("scores", "new_cache")}
+        for program in programs:
+            with torch.no_grad():
+                scores = program(**inputs[program.name])["scores"]
+            np.testing.assert_allclose(kept[f"{program.name}/scores"], scores, atol=1e-4)
+
+
+def test_verify_saves_only_answers_to_inputs(
+    capsys: pytest.CaptureFixture[str], stranger: Path, tmp_path: Path
+) -> None:
+    package, inputs = stranger / "net.mlpackage", stranger / "inputs.npz"
+    assert_refused(run_here(capsys, "verify", package, "--save", tmp_path / "a.npz"), "--save needs --inputs")
+    assert_refused(run_here(capsys, "verify", package), "name the module's .pt2 with --reference")
+    nowhere = run_here(capsys, "verify", package, "--inputs", inputs, "--save", tmp_path / "none" / "a.npz")
+    assert_refused(nowhere, "cannot be written")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_convert_writes_and_proves(student: Path, tmp_path: Path) -> None:
@@ -196,7 +270,6 @@ def test_a_recording_cut_in_half_is_refused(
 
 JOB = """
 import torch
-from tests.converters.keras._models import save_models
 from tests.networks import Residual, Stripes
 
 def task():

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import fx
 
 from converters import FORMATS, Format, InputError, ParityError, Program, compare, convert, suffix_of, verify
-from converters._integers import Inspection
+from converters._integers import Grid, Inspection, grid_differences
 from converters._parity import _judge_exactness
 from mobiledistill.quantize import calibrate, freeze, prepare
 from tests.networks import Residual, settled
@@ -156,6 +156,16 @@ def test_float_outputs_of_integer_layers_are_judged_by_noise(tmp_path: Path) -> 
         verify(path, program(frozen), {"main": INPUTS})
 
 
+def test_grids_of_a_file_are_some_of_its_modules() -> None:
+    own = [(lambda: "first", Grid(0.5, 0)), (lambda: "second", Grid(0.1, -128))]
+    assert grid_differences(own, [Grid(0.1, -128), Grid(0.5 * (1 + 2.0**-11), 0)]) == []
+    (stretched,) = grid_differences(own, [Grid(0.102, -128), Grid(0.102, -128), Grid(0.5, 0)])
+    assert stretched.startswith("second: a grid of scale 0.102 and zero point -128 is none of the module's")
+    assert grid_differences(own, [Grid(0.5, 1)])[0].startswith("first: ")
+    assert grid_differences([], [Grid(0.5, 1)]) == ["the file puts values on grids, its module on none"]
+    assert grid_differences([], []) == []
+
+
 def test_missing_outputs_are_refused() -> None:
     with pytest.raises(InputError, match="lack the outputs"):
         compare({"y": np.zeros((1, 1))}, {"z": np.zeros((1, 1))})
@@ -170,7 +180,7 @@ def judged(errors_in_steps: NDArray[np.float64], step: float | None = 0.5, round
     reference = np.random.default_rng(0).normal(0, 20, errors_in_steps.shape)
     inspection = Inspection(layers=[], output_steps={"y": step}, quantized=True, rounds_float_arithmetic=False)
     exact = {"y": reference + errors_in_steps * (step or 0.5)}
-    _judge_exactness(Path("a.onnx"), inspection, {"y": reference}, exact, rounding_db, "", {"y": reference}, exact)
+    _judge_exactness(Path("a.onnx"), inspection, {"y": reference}, exact, rounding_db, {"y": reference}, exact)
 
 
 def test_a_tie_may_move_what_is_behind_it_in_few_samples() -> None:
@@ -203,7 +213,7 @@ def test_behind_floats_the_module_in_64_bits_is_the_reference_and_either_way_of_
     near, far = {"y": true + 0.1 * noise}, {"y": true + noise}
 
     def judge(unoptimized: dict[str, NDArray[np.float64]], answers: dict[str, NDArray[np.float64]]) -> None:
-        _judge_exactness(Path("a.onnx"), inspection, far, unoptimized, 30.0, "", {"y": true}, answers)
+        _judge_exactness(Path("a.onnx"), inspection, far, unoptimized, 30.0, {"y": true}, answers)
 
     judge(near, far)
     judge(far, near)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from converters._computed import ComputedValue
 from converters._coreml._executor._arguments import Arguments, Operator
 from converters._coreml._executor._operators import OPERATORS
 from converters._coreml._package import open_package
@@ -74,6 +76,18 @@ class CoreMLModel:
         Raises:
             InputError: the signature, a name or a shape is not the file's.
         """
+        function = self._function(inputs, signature)
+        with torch.no_grad():
+            return function.run(inputs, self._precision)
+
+    def steps(self, inputs: Mapping[str, NDArray[Any]], signature: str = "main") -> Iterator[ComputedValue]:
+        """Like ``run``, but yields what every operator computes, one after the other."""
+        function = self._function(inputs, signature)
+        with torch.no_grad():
+            yield from function.steps(inputs, self._precision)
+
+    def _function(self, inputs: Mapping[str, NDArray[Any]], signature: str) -> _Function:
+        """The function to call, if the inputs are its own."""
         if signature not in self._functions:
             raise InputError(f"Signature {signature!r} is not in {self._path}: call one of {list(self._functions)}.")
         expected = self.signatures[signature].inputs
@@ -82,8 +96,7 @@ class CoreMLModel:
         for name, shape in expected.items():
             if np.shape(inputs[name]) != shape:
                 raise InputError(f"Input {name!r} has shape {np.shape(inputs[name])}; {self._path} reads {shape}.")
-        with torch.no_grad():
-            return self._functions[signature].run(inputs, self._precision)
+        return self._functions[signature]
 
 
 class _Function:
@@ -110,31 +123,54 @@ class _Function:
                 self._steps.append(step)
 
     def run(self, inputs: Mapping[str, NDArray[Any]], precision: ComputePrecision) -> dict[str, NDArray[Any]]:
-        values = dict(self._constants)
-        for name, dtype in self._inputs.items():
-            values[self._input_places[name]] = torch.from_numpy(np.ascontiguousarray(inputs[name])).to(dtype)
+        values = self._read(inputs)
         for step in self._steps:
             step.run(values, precision)
         answers = {name: values[place] for name, place in self._outputs.items()}
         return {name: value.numpy() for name, value in answers.items() if isinstance(value, Tensor)}
+
+    def steps(self, inputs: Mapping[str, NDArray[Any]], precision: ComputePrecision) -> Iterator[ComputedValue]:
+        values = self._read(inputs)
+        for number, step in enumerate(self._steps, 1):
+            finite = step.reads_finite(values)
+            step.run(values, precision)
+            for name, place in step.written:
+                value = values[place]
+                if isinstance(value, Tensor):
+                    output = name if name in self._outputs else ""
+                    yield ComputedValue(step.operator, number, output, value.numpy(), finite)
+
+    def _read(self, inputs: Mapping[str, NDArray[Any]]) -> dict[int, Tensor | str]:
+        values = dict(self._constants)
+        for name, dtype in self._inputs.items():
+            values[self._input_places[name]] = torch.from_numpy(np.ascontiguousarray(inputs[name])).to(dtype)
+        return values
 
 
 class _Step:
     """One operator and where its values come from and go to."""
 
     def __init__(self, operation: Any) -> None:
-        self._name = str(operation.op_type)
-        if self._name not in OPERATORS:
+        self.operator = str(operation.op_type)
+        self.written = [(str(value.name), id(value)) for value in operation.outputs]
+        if self.operator not in OPERATORS:
             raise ModelFileError(
-                f"Operator {self._name!r} is not one that the Core ML executor knows; run the file on a Mac or a phone."
+                f"Operator {self.operator!r} is not one that the Core ML executor knows;"
+                " run the file on a Mac or a phone."
             )
-        self._operator: Operator = OPERATORS[self._name]
+        self._compute_with: Operator = OPERATORS[self.operator]
         self._sources: dict[str, int | list[int]] = {
             name: [id(part) for part in value] if isinstance(value, Sequence) else id(value)
             for name, value in operation.inputs.items()
             if value is not None
         }
         self._places = [(id(value), _dtype(value)) for value in operation.outputs]
+
+    def reads_finite(self, values: Mapping[int, Tensor | str]) -> bool:
+        """Whether all numbers that it is about to read are finite."""
+        places = itertools.chain.from_iterable([one] if isinstance(one, int) else one for one in self._sources.values())
+        read = (values[place] for place in places)
+        return all(bool(one.isfinite().all()) for one in read if isinstance(one, Tensor) and one.is_floating_point())
 
     def run(self, values: dict[int, Tensor | str], precision: ComputePrecision) -> None:
         arguments: dict[str, Tensor | str | list[Tensor]] = {}
@@ -151,12 +187,12 @@ class _Step:
 
     def _compute(self, arguments: Mapping[str, Tensor | str | list[Tensor]]) -> tuple[Tensor, ...]:
         try:
-            returned = self._operator(Arguments(self._name, arguments))
+            returned = self._compute_with(Arguments(self.operator, arguments))
         except MobileDistillError:
             raise
         except (RuntimeError, IndexError, ValueError, TypeError) as error:
             reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-            raise ModelFileError(f"Operator {self._name!r} cannot run on what it is given ({reason}).") from error
+            raise ModelFileError(f"Operator {self.operator!r} cannot run on what it is given ({reason}).") from error
         return (returned,) if isinstance(returned, Tensor) else returned
 
 
