@@ -12,9 +12,19 @@ from numpy.typing import NDArray
 
 from converters._errors import InputError
 from converters._integers import IntegerLayer
-from converters._program import Format, Precision, Program
+from converters._program import Format, Precision, Program, check_program
 
-__all__ = ["Model", "convert", "download_bytes", "format_of", "load", "read_integers", "size_bytes", "suffix_of"]
+__all__ = [
+    "Model",
+    "batch_of",
+    "convert",
+    "download_bytes",
+    "format_of",
+    "load",
+    "read_integers",
+    "size_bytes",
+    "suffix_of",
+]
 
 _SUFFIXES: dict[Format, str] = {"tflite": ".tflite", "coreml": ".mlpackage", "onnx": ".onnx"}
 
@@ -33,6 +43,7 @@ def convert(programs: Program | Sequence[Program], path: Path, *, precision: Pre
     Nothing is quantized here: integers are the module's own. The file is written whole or not at all.
 
     Raises:
+        InputError: a weight holds NaN or infinity, or an example input is empty.
         ConversionError: the module cannot be written in that format.
         MissingExtraError: the format's libraries are not installed.
     """
@@ -40,6 +51,8 @@ def convert(programs: Program | Sequence[Program], path: Path, *, precision: Pre
     if not wanted:
         raise InputError("convert was given no program; give it at least one signature to write.")
     format = format_of(path)
+    for program in wanted:
+        check_program(program)
     path.parent.mkdir(parents=True, exist_ok=True)
     if format == "tflite":
         from converters._tflite import export_tflite
@@ -97,6 +110,22 @@ def read_integers(path: Path) -> dict[str, list[IntegerLayer]]:
     return read_coreml(path)
 
 
+def batch_of(inputs: Mapping[str, NDArray[np.generic]]) -> int:
+    """How many samples inputs hold along axis 0.
+
+    Raises:
+        InputError: none, or not the same number each.
+    """
+    counts = {name: len(value) if np.ndim(value) else 0 for name, value in inputs.items()}
+    if len(set(counts.values())) != 1 or 0 in counts.values():
+        given = ", ".join(f"{name!r} {np.shape(value)}" for name, value in inputs.items()) or "nothing"
+        raise InputError(
+            f"The model was given an empty batch, or inputs of different lengths ({given}); give every input the same"
+            " number of samples along axis 0, at least one."
+        )
+    return next(iter(counts.values()))
+
+
 def format_of(path: Path) -> Format:
     """The format that a path's suffix stands for.
 
@@ -136,10 +165,8 @@ class _Batched:
         self._model = model
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]], signature: str = "main") -> dict[str, NDArray[np.generic]]:
-        count = len(next(iter(inputs.values())))
         answers = [
-            self._model.run({name: value[i : i + 1] for name, value in inputs.items()}, signature) for i in range(count)
+            self._model.run({name: value[i : i + 1] for name, value in inputs.items()}, signature)
+            for i in range(batch_of(inputs))
         ]
-        if not answers:
-            raise InputError("The model was given an empty batch; give it at least one sample.")
         return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import warnings
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from converters._errors import InputError, ModelFileError
+from converters._archive import plain_archive
+from converters._errors import InputError, MobileDistillError, ModelFileError
 from converters._program import Program, export_program
+from converters._quiet import quiet
 
 __all__ = ["load_program", "save_program"]
-
-_LARGEST_JSON = 256_000_000
 
 
 def save_program(program: Program, path: Path) -> Path:
@@ -34,8 +32,7 @@ def save_program(program: Program, path: Path) -> Path:
 def load_program(path: Path) -> Program:
     """Reads a .pt2, named inputs and outputs included.
 
-    The archive is inspected first: ``torch.export.load`` would execute pickled payloads, so one that carries any
-    is refused.
+    The archive is inspected first, for ``torch.export.load`` runs what a hostile one carries; only plain programs pass.
 
     Raises:
         InputError: there is no such file, or it is no .pt2.
@@ -49,15 +46,16 @@ def load_program(path: Path) -> Program:
         )
     if not path.is_file():
         raise InputError(f"{path} does not exist; give the path of a .pt2.")
-    _inspect(path)
+    archive = plain_archive(path)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            exported = torch.export.load(path)
+        with quiet():
+            exported = torch.export.load(archive)
+            return _program(path, exported)
+    except MobileDistillError:
+        raise
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelFileError(f"{path} is damaged or from another torch ({reason[:200]}); export it anew.") from None
-    return _program(path, exported)
 
 
 class _Positional(nn.Module):
@@ -89,24 +87,3 @@ def _program(path: Path, exported: torch.export.ExportedProgram) -> Program:
     count = len(exported.graph_signature.user_outputs)
     outputs = tuple(context) if isinstance(context, list) else tuple(f"output_{i}" for i in range(count))
     return Program(_Positional(exported, tuple(inputs), set(kwargs)), inputs, outputs)
-
-
-def _inspect(path: Path) -> None:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            configs = [entry for entry in archive.infolist() if entry.filename.endswith("_config.json")]
-            if any(entry.file_size > _LARGEST_JSON for entry in configs):
-                raise ModelFileError(f"{path} describes its weights in more than 256 MB; this is no model we can read.")
-            documents = [json.loads(archive.read(entry)) for entry in configs]
-    except (zipfile.BadZipFile, OSError, ValueError, EOFError, NotImplementedError):
-        raise ModelFileError(f"{path} is no .pt2 archive, or a damaged one; export it anew.") from None
-    pickled = [name for document in documents for name, entry in _entries(document) if entry.get("use_pickle")]
-    if pickled:
-        raise ModelFileError(
-            f"{path} carries pickled payloads ({pickled[0]!r}), which could run any code; export it with plain tensors."
-        )
-
-
-def _entries(document: Any) -> list[tuple[str, dict[str, Any]]]:
-    config = document.get("config", {}) if isinstance(document, dict) else {}
-    return [(name, entry) for name, entry in config.items() if isinstance(entry, dict)]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from converters._convert import format_of, load, read_integers
+from converters._convert import batch_of, format_of, load, read_integers
 from converters._errors import InputError, ParityError
 from converters._exact import InDoubles
 from converters._integers import Inspection, inspect_module, integer_differences
@@ -117,8 +117,16 @@ def compare(reference: Arrays, answers: Arrays, steps: Mapping[str, float | None
         answers: the same names and shapes.
         steps: the step of each output's grid; None for float outputs.
     """
+    if not reference:
+        raise InputError("No output is due, so there is nothing to compare; give the outputs by name.")
     if missing := set(reference) - set(answers):
         raise InputError(f"The answers lack the outputs {sorted(missing)}; they hold {sorted(answers)}.")
+    for name, value in reference.items():
+        if value.shape != answers[name].shape or value.dtype.kind not in "biuf" or not value.size:
+            raise InputError(
+                f"Output {name!r} is due as {value.dtype} {value.shape}, but the answers are {answers[name].dtype}"
+                f" {answers[name].shape}; give numbers of the same shape, at least one."
+            )
     steps = steps or {}
     worst_steps = [
         float(np.abs(_float(reference[name]) - _float(answers[name])).max() / step)
@@ -161,6 +169,10 @@ def _verify_signature(
     differences: Sequence[str],
 ) -> Parity:
     inputs = inputs or {name: value.numpy() for name, value in program.inputs.items()}
+    if set(inputs) != set(program.inputs):
+        raise InputError(
+            f"Inputs {sorted(inputs)} were given for signature {program.name!r}, which reads {sorted(program.inputs)}."
+        )
     reference = _run_module(program, inputs)
     answers = load(path).run(inputs, program.name)
     result = compare(reference, answers, inspection.output_steps)
@@ -294,7 +306,7 @@ def _run_module(
     """The answers of the module, or of another one ``instead``, sample by sample as files answer."""
     twin = Program(instead or program.module, program.inputs, program.outputs, program.name)
     answers = []
-    for sample in range(len(next(iter(inputs.values())))):
+    for sample in range(batch_of(inputs)):
         one = {
             name: torch.from_numpy(np.ascontiguousarray(inputs[name][sample : sample + 1])) for name in program.inputs
         }
@@ -323,7 +335,11 @@ def _without_activation_grids(program: Program) -> torch.nn.Module:
 
 
 def _sqnr_db(reference: NDArray[np.float64], answers: NDArray[np.float64]) -> float:
-    """In dB, at most 200: equal answers would have no noise at all."""
+    """In dB, at most 200: equal answers would have no noise at all; -200 where only one of two is a finite number."""
+    equal = (reference == answers) | (np.isnan(reference) & np.isnan(answers))
+    if not bool(np.all(equal | (np.isfinite(reference) & np.isfinite(answers)))):
+        return -200.0
+    reference, answers = (np.where(np.isfinite(reference), values, 0.0) for values in (reference, answers))
     signal = float(np.mean((reference - reference.mean()) ** 2))
     noise = float(np.mean((reference - answers) ** 2))
     floor = 1e-12 * max(float(np.mean(reference**2)), 1e-12)  # outputs that vanish carry no signal to lose

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import zipfile
 from pathlib import Path
 from typing import Annotated
 
@@ -36,6 +38,8 @@ __all__ = ["CONVERT_EXAMPLE", "PROFILE_EXAMPLE", "VERIFY_EXAMPLE", "convert", "p
 CONVERT_EXAMPLE = "Example: mobiledistill convert student.pt2 --formats tflite,onnx --to exported/"
 VERIFY_EXAMPLE = "Example: mobiledistill verify student.tflite --reference student.pt2 --inputs inputs.npz"
 PROFILE_EXAMPLE = "Example: mobiledistill profile student.tflite --device host"
+
+_LARGEST_ARRAYS = 4_000_000_000
 
 _Arrays = dict[str, NDArray[np.generic]]
 
@@ -153,7 +157,7 @@ def _convert_one(source: Path, path: Path, half: bool) -> Parity:
     try:
         return prove(path, program, precision=precision)  # type: ignore[arg-type]  # likewise
     except ParityError:
-        path.unlink() if path.is_file() else None
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         raise
 
 
@@ -169,7 +173,19 @@ def _arrays(path: Path) -> _Arrays:
     if not path.is_file():
         raise InputError(f"{path} does not exist; give an .npz with arrays by name.")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, AttributeError):
+        with zipfile.ZipFile(path) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > _LARGEST_ARRAYS:
+                raise InputError(f"{path} holds more than 4 GB of arrays; give fewer samples.")
+        with np.load(path, allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in arrays.files}
+    except InputError:
+        raise
+    except Exception:  # NumPy, zlib and zipfile raise whatever a damaged archive leads them to
         raise InputError(f"{path} is no .npz of plain arrays; write it with numpy.savez(path, name=array).") from None
+    if bad := [
+        name for name, value in found.items() if not isinstance(value, np.ndarray) or value.dtype.kind not in "biuf"
+    ]:
+        raise InputError(
+            f"{path} holds {bad[0]!r}, which is no array of numbers; write it with numpy.savez(path, name=array)."
+        )
+    return found
