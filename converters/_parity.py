@@ -173,6 +173,12 @@ def _verify_signature(
         raise InputError(
             f"Inputs {sorted(inputs)} were given for signature {program.name!r}, which reads {sorted(program.inputs)}."
         )
+    for name, example in program.inputs.items():
+        if np.shape(inputs[name])[1:] != tuple(example.shape[1:]):
+            raise InputError(
+                f"Input {name!r} has the shape {np.shape(inputs[name])}; signature {program.name!r} reads"
+                f" {tuple(example.shape)}, any number of samples along axis 0: give that shape."
+            )
     reference = _run_module(program, inputs)
     answers = load(path).run(inputs, program.name)
     result = compare(reference, answers, inspection.output_steps)
@@ -308,7 +314,8 @@ def _run_module(
     answers = []
     for sample in range(batch_of(inputs)):
         one = {
-            name: torch.from_numpy(np.ascontiguousarray(inputs[name][sample : sample + 1])) for name in program.inputs
+            name: torch.from_numpy(np.ascontiguousarray(inputs[name][sample : sample + 1])).to(example.dtype)
+            for name, example in program.inputs.items()
         }
         with torch.no_grad():
             answers.append(twin(**one))

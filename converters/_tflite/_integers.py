@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from converters._errors import ModelFileError
 from converters._integers import Grid, IntegerLayer
 from converters._reach import reaches
 from converters._tflite._schema import constant, is_quantized, operator_name, read_model, schema
@@ -32,12 +33,17 @@ def read_integers(path: Path) -> dict[str, list[IntegerLayer]]:
         ModelFileError: the file is no TFLite model or damaged.
     """
     model = read_model(path)
-    if not model.signatureDefs:
-        return {"main": _layers(model, model.subgraphs[0])}
-    return {
-        signature.signatureKey.decode(): _layers(model, model.subgraphs[signature.subgraphIndex])
-        for signature in model.signatureDefs
-    }
+    try:
+        if not model.signatureDefs:
+            return {"main": _layers(model, model.subgraphs[0])}
+        return {
+            signature.signatureKey.decode(): _layers(model, model.subgraphs[signature.subgraphIndex])
+            for signature in model.signatureDefs
+        }
+    except (AttributeError, LookupError, TypeError, ValueError) as error:  # what does not belong together
+        raise ModelFileError(
+            f"{path} holds a quantized layer that makes no sense ({error}); export it again."
+        ) from None
 
 
 def _layers(model: Any, graph: Any) -> list[IntegerLayer]:

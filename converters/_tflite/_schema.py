@@ -101,9 +101,10 @@ def is_quantized(tensor: Any) -> bool:
 
 
 def operator_name(model: Any, operator: Any) -> str:
-    """``CONV_2D`` and the like; ``CUSTOM`` for what is not built in."""
+    """``CONV_2D`` and the like; ``CUSTOM`` for what is not built in, a number for what is newer than the schema."""
     code = model.operatorCodes[operator.opcodeIndex]
-    return _operator_names()[max(code.builtinCode, code.deprecatedBuiltinCode)]
+    number = max(code.builtinCode, code.deprecatedBuiltinCode)
+    return _operator_names().get(number, f"BUILTIN_{number}")
 
 
 def operator_code(model: Any, name: str, version: int) -> int:

@@ -156,7 +156,7 @@ HEADER = b"\x93NUMPY\x01\x00\x76\x00" + b"{'descr': '<f4', 'fortran_order': Fals
         (deflated("image.npy", HEADER % b"99999999999999"), "no .npz of plain arrays"),
         (deflated("image.npy", b"no array"), "no array of numbers"),
         (arrays(image=np.ones((0, 1, 8, 8))), "empty batch"),
-        (arrays(image=np.ones((2, 1, 8, 9))), "(1, 1, 8, 9)"),
+        (arrays(image=np.ones((2, 1, 8, 9))), "has the shape (2, 1, 8, 9)"),
         (arrays(picture=np.ones((2, 1, 8, 8))), "which reads ['image']"),
     ],
 )
