@@ -33,6 +33,7 @@ _RECORD = re.compile(
     r"archive_format|archive_version|byteorder|\.data/\w+|\.\w+|models/model\.json|data/sample_inputs/model\.pt"
     r"|data/weights/(model_weights_config\.json|weight_\d+)|data/constants/(model_constants_config\.json|tensor_\d+)"
 )
+_SYMBOL = re.compile(r"[A-Za-z_]+\d{0,5}")  # torch counts up to the number in its name
 _PAYLOAD = re.compile(r"weight_\d+|tensor_\d+")
 _NAME = re.compile(r"[\w.-]*")
 
@@ -146,6 +147,13 @@ def _check_program(path: Path, model: Any) -> None:
             case "expr_str":
                 if not isinstance(value, str) or not _is_size(value):
                     raise _unsafe(path, f"the size {str(value)[:100]!r}")
+            case "as_int" | "min_val" | "max_val":
+                if value is not None and type(value) is not int:  # text would be evaluated
+                    raise _unsafe(path, f"the number {str(value)[:100]!r}")
+            case "range_constraints":
+                for name in value:
+                    if not _SYMBOL.fullmatch(name):
+                        raise _unsafe(path, f"the symbol {name[:100]!r}")
             case "in_spec" | "out_spec":
                 _check_tree(path, value, of_inputs=key == "in_spec")
             case "forward_arg_names":

@@ -35,8 +35,9 @@ class Plan:
     depth: int | None = None
 
     def __post_init__(self) -> None:
-        numbers = (*self.channels.values(), *self.original_channels.values(), self.bits, self.width, self.depth)
-        if wrong := [number for number in numbers if number is not None and type(number) is not int]:
+        chosen = [number for number in (self.width, self.depth) if number is not None]
+        numbers = (*self.channels.values(), *self.original_channels.values(), self.bits, *chosen)
+        if wrong := [number for number in numbers if type(number) is not int]:
             raise InputError(f"The plan holds {wrong[0]!r:.60}, which is no whole number; write channels as numbers.")
         for name, kept in self.channels.items():
             most = self.original_channels.get(name)

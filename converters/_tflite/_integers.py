@@ -62,6 +62,8 @@ def _layers(model: Any, graph: Any) -> list[IntegerLayer]:
 
 def _layer(model: Any, graph: Any, operator: Any, integers: NDArray[np.int8]) -> IntegerLayer:
     read, weight = (graph.tensors[index] for index in list(operator.inputs)[:2])
+    if not is_quantized(weight):
+        raise ValueError("integer weights without a scale")
     scale = np.asarray(weight.quantization.scale, np.float32)
     scale = np.broadcast_to(scale, (len(integers),)).copy()
     grid = _grid(read)

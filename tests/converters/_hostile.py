@@ -96,10 +96,10 @@ def _call(target: str, argument: str) -> Callable[[Records], None]:
     return _model(lambda model: model["graph_module"]["graph"]["nodes"].insert(0, node))
 
 
-def _size(expression: str) -> Callable[[Records], None]:
+def _size(expression: str, hint: object = 1) -> Callable[[Records], None]:
     def change(model: dict[str, Any]) -> None:
         for meta in model["graph_module"]["graph"]["tensor_values"].values():
-            meta["sizes"] = [{"as_expr": {"expr_str": expression, "hint": {"as_int": 1}}}] * len(meta["sizes"])
+            meta["sizes"] = [{"as_expr": {"expr_str": expression, "hint": {"as_int": hint}}}] * len(meta["sizes"])
 
     return _model(change)
 
@@ -112,6 +112,17 @@ def _renamed(name: str) -> Callable[[Records], None]:
         records["models/model.json"] = text.replace(json.dumps("image"), json.dumps(name)).encode()
 
     return edit
+
+
+def _argument(name: str) -> Callable[[Records], None]:
+    """Gives the user's input another name where the call's arguments are described."""
+
+    def change(model: dict[str, Any]) -> None:
+        for call in model["graph_module"]["module_call_graph"]:
+            if call["signature"]:
+                call["signature"]["in_spec"] = call["signature"]["in_spec"].replace("image", name)
+
+    return _model(change)
 
 
 def _tree(text: str) -> Callable[[Records], None]:
@@ -142,6 +153,11 @@ HOSTILE: dict[str, Callable[[Path], Callable[[Records], None]]] = {
     "library as operator": lambda w: _call("torch.ops.load_library", str(w)),
     "file as operator": lambda w: _call("torch.ops.aten.from_file.default", str(w)),
     "name that is Python": lambda w: _renamed(f"x=__import__('os').system('touch {w}')"),
+    "argument that is Python": lambda w: _argument(f"x=__import__('os').system('touch {w}')"),
+    "hint that is Python": lambda w: _size("Symbol('s0', integer=True)", f"__import__('os').system('touch {w}')"),
+    "symbol without end": lambda w: _model(
+        lambda model: model["range_constraints"].update({"u999999999999": {"min_val": 1, "max_val": 9}})
+    ),
     "container of any module": lambda w: _tree(
         json.dumps(
             [1, {"type": "builtins.dict", "context": '[{"__enum__": true, "fqn": "this:s"}]', "children_spec": []}]
