@@ -14,10 +14,11 @@ from converters._computed import ComputedValue
 from converters._errors import InputError
 from converters._integers import Grid, IntegerLayer
 from converters._keras import KerasModel, export_keras
-from converters._program import Format, Precision, Program
+from converters._program import Format, Precision, Program, check_program
 
 __all__ = [
     "Model",
+    "batch_of",
     "computed_values",
     "convert",
     "download_bytes",
@@ -65,6 +66,7 @@ def convert(source: Program | Sequence[Program] | KerasModel, path: Path, *, pre
     Nothing is quantized here: integers are the module's own. The file is written whole or not at all.
 
     Raises:
+        InputError: a weight holds NaN or infinity, or an example input is empty.
         ConversionError: the module cannot be written in that format.
         MissingExtraError: the format's libraries are not installed.
     """
@@ -75,6 +77,8 @@ def convert(source: Program | Sequence[Program] | KerasModel, path: Path, *, pre
     wanted = [source] if isinstance(source, Program) else list(source)
     if not wanted:
         raise InputError("convert was given no program; give it at least one signature to write.")
+    for program in wanted:
+        check_program(program)
     path.parent.mkdir(parents=True, exist_ok=True)
     if format == "tflite":
         from converters._tflite import export_tflite
@@ -173,6 +177,22 @@ def read_grids(path: Path) -> dict[str, list[Grid]]:
     return read_coreml(path)
 
 
+def batch_of(inputs: Mapping[str, NDArray[np.generic]]) -> int:
+    """How many samples inputs hold along axis 0.
+
+    Raises:
+        InputError: none, or not the same number each.
+    """
+    counts = {name: len(value) if np.ndim(value) else 0 for name, value in inputs.items()}
+    if len(set(counts.values())) != 1 or 0 in counts.values():
+        given = ", ".join(f"{name!r} {np.shape(value)}" for name, value in inputs.items()) or "nothing"
+        raise InputError(
+            f"The model was given an empty batch, or inputs of different lengths ({given}); give every input the same"
+            " number of samples along axis 0, at least one."
+        )
+    return next(iter(counts.values()))
+
+
 def format_of(path: Path) -> Format:
     """The format that a path's suffix stands for.
 
@@ -213,10 +233,8 @@ class _Batched:
         self.signatures = model.signatures
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]], signature: str = "main") -> dict[str, NDArray[np.generic]]:
-        count = len(next(iter(inputs.values())))
         answers = [
-            self._model.run({name: value[i : i + 1] for name, value in inputs.items()}, signature) for i in range(count)
+            self._model.run({name: value[i : i + 1] for name, value in inputs.items()}, signature)
+            for i in range(batch_of(inputs))
         ]
-        if not answers:
-            raise InputError("The model was given an empty batch; give it at least one sample.")
         return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from converters._archive import inspect_archive
-from converters._errors import InputError, ModelFileError
+from converters._archive import plain_archive
+from converters._errors import InputError, MobileDistillError, ModelFileError
 from converters._program import Program, export_program
+from converters._quiet import quiet
 
 __all__ = ["load_program", "save_program"]
 
@@ -37,8 +38,7 @@ def load_program(path: Path) -> Program:
     else is returned is called ``output_0``, ``output_1``. Values that are no tensors stay as they were exported. Where
     the batch is dynamic, one sample of the example inputs is taken; any other dynamic axis keeps its example's length.
 
-    The archive is inspected first: ``torch.export.load`` would run code that hides in it, so one that could hide any
-    is refused.
+    The archive is inspected first, for ``torch.export.load`` runs what a hostile one carries; only plain programs pass.
 
     Raises:
         InputError: there is no such file, it is no .pt2, or it was exported for a batch of several samples alone.
@@ -52,15 +52,15 @@ def load_program(path: Path) -> Program:
         )
     if not path.is_file():
         raise InputError(f"{path} does not exist; give the path of a .pt2.")
-    inspect_archive(path)
+    archive = plain_archive(path)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            exported = torch.export.load(path)
+        with quiet():
+            return _program(path, torch.export.load(archive))
+    except MobileDistillError:
+        raise
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelFileError(f"{path} is damaged or from another torch ({reason[:200]}); export it anew.") from None
-    return _program(path, exported)
 
 
 class _Flat(nn.Module):

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from converters._convert import format_of, load, read_grids, read_integers
+from converters._convert import batch_of, format_of, load, read_grids, read_integers
 from converters._departure import first_departure
 from converters._errors import InputError, ParityError
 from converters._exact import InDoubles
@@ -135,8 +135,16 @@ def compare(reference: Arrays, answers: Arrays, steps: Mapping[str, float | None
         answers: the same names and shapes.
         steps: the step of each output's grid; None for float outputs.
     """
+    if not reference:
+        raise InputError("No output is due, so there is nothing to compare; give the outputs by name.")
     if missing := set(reference) - set(answers):
         raise InputError(f"The answers lack the outputs {sorted(missing)}; they hold {sorted(answers)}.")
+    for name, value in reference.items():
+        if value.shape != answers[name].shape or value.dtype.kind not in "biuf" or not value.size:
+            raise InputError(
+                f"Output {name!r} is due as {value.dtype} {value.shape}, but the answers are {answers[name].dtype}"
+                f" {answers[name].shape}; give numbers of the same shape, at least one."
+            )
     steps = steps or {}
     worst_steps = [
         float(np.abs(_float(reference[name]) - _float(answers[name])).max() / step)
@@ -179,6 +187,16 @@ def _verify_signature(
     differences: Sequence[str],
 ) -> Parity:
     inputs = inputs or {name: value.numpy() for name, value in program.inputs.items()}
+    if set(inputs) != set(program.inputs):
+        raise InputError(
+            f"Inputs {sorted(inputs)} were given for signature {program.name!r}, which reads {sorted(program.inputs)}."
+        )
+    for name, example in program.inputs.items():
+        if np.shape(inputs[name])[1:] != tuple(example.shape[1:]):
+            raise InputError(
+                f"Input {name!r} has the shape {np.shape(inputs[name])}; signature {program.name!r} reads"
+                f" {tuple(example.shape)}, any number of samples along axis 0: give that shape."
+            )
     reference = _run_module(program, inputs)
     answers = load(path).run(inputs, program.name)
     try:
@@ -368,9 +386,10 @@ def _run_module(
     """The answers of the module, or of another one ``instead``, sample by sample as files answer."""
     twin = Program(instead or program.module, program.inputs, program.outputs, program.name)
     answers = []
-    for sample in range(len(next(iter(inputs.values())))):
+    for sample in range(batch_of(inputs)):
         one = {
-            name: torch.from_numpy(np.ascontiguousarray(inputs[name][sample : sample + 1])) for name in program.inputs
+            name: torch.from_numpy(np.ascontiguousarray(inputs[name][sample : sample + 1])).to(example.dtype)
+            for name, example in program.inputs.items()
         }
         with torch.no_grad():
             answers.append(twin(**one))

@@ -35,6 +35,10 @@ class Plan:
     depth: int | None = None
 
     def __post_init__(self) -> None:
+        chosen = [number for number in (self.width, self.depth) if number is not None]
+        numbers = (*self.channels.values(), *self.original_channels.values(), self.bits, *chosen)
+        if wrong := [number for number in numbers if type(number) is not int]:
+            raise InputError(f"The plan holds {wrong[0]!r:.60}, which is no whole number; write channels as numbers.")
         for name, kept in self.channels.items():
             most = self.original_channels.get(name)
             if most is None or not 1 <= kept <= most:
@@ -58,5 +62,6 @@ class Plan:
         """
         try:
             return cls(**json.loads(text))
-        except (TypeError, ValueError) as error:
-            raise InputError(f"This is no plan ({error}); a plan is the JSON that Plan.to_json writes.") from None
+        except (AttributeError, RecursionError, TypeError, ValueError) as error:
+            reason = str(error).splitlines()[0][:200]
+            raise InputError(f"This is no plan ({reason}); a plan is the JSON that Plan.to_json writes.") from None

@@ -28,7 +28,20 @@ def test_a_plan_that_keeps_too_many_or_none_is_refused(kept: int) -> None:
         Plan(channels={"stem": kept}, original_channels={"stem": 8})
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"chanels": {}}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[]", "{", '{"chanels": {}}', "[" * 100_000, '{"channels": 3}', '{"channels": ["stem"]}'),
+        '{"channels": {"stem": 1}, "original_channels": "stem"}',
+    ],
+)
 def test_what_is_no_plan_is_refused(text: str) -> None:
-    with pytest.raises(InputError, match="This is no plan"):
+    with pytest.raises(InputError, match="This is no plan") as caught:
         Plan.from_json(text)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kept", ['"1"', "1.5", "NaN", "true", "null", "[]"])
+def test_channels_are_whole_numbers(kept: str) -> None:
+    with pytest.raises(InputError, match="no whole number"):
+        Plan.from_json(f'{{"channels": {{"stem": {kept}}}, "original_channels": {{"stem": 8}}}}')

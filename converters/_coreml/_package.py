@@ -37,6 +37,7 @@ def open_package(path: Path) -> Package:
     Raises:
         ModelFileError: the folder is no package, damaged, or holds something else than an ML program.
     """
+    _refuse_links(path)
     entries = _entries(path)
     weights = next((place for name, place in entries.items() if name == "weights"), path / "Data" / _AUTHOR / "weights")
     spec = model_proto()
@@ -119,8 +120,18 @@ def _entries(path: Path) -> dict[str, Path]:
         root = content["rootModelIdentifier"]
         places = {str(item["name"]): _inside(path, str(item["path"])) for item in items.values()}
         return {**places, "model.mlmodel": _inside(path, str(items[root]["path"]))}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ModelFileError(f"{path} has a damaged Manifest.json; export it again.") from error
+
+
+def _refuse_links(path: Path) -> None:
+    """A link in a package may lead to any file of the reader's."""
+    for place in path.rglob("*"):
+        if place.is_symlink():
+            raise ModelFileError(
+                f"{path} holds a link ({place.relative_to(path).as_posix()!r}), which may lead outside of its own"
+                " folder; put the file itself there."
+            )
 
 
 def _inside(path: Path, relative: str) -> Path:

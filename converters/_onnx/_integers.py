@@ -55,7 +55,12 @@ def _layers(path: Path, graph: Any) -> list[IntegerLayer]:
     try:
         view = GraphView(graph)
         layers = [_table(view, node) if node.op_type == "Gather" else _layer(view, node) for node in view.nodes]
-    except (IndexError, TypeError, ValueError) as error:  # scales, axes and shapes that do not belong together
+    except (
+        AttributeError,
+        LookupError,
+        TypeError,
+        ValueError,
+    ) as error:  # scales, axes and shapes that do not belong together
         raise ModelFileError(
             f"{path} holds a quantized layer that makes no sense ({error}); export it again."
         ) from None

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from converters._errors import ModelFileError
 from converters._integers import Grid, IntegerLayer
 from converters._reach import reaches
 from converters._tflite._schema import constant, is_quantized, operator_name, read_model, schema
@@ -32,7 +33,12 @@ def read_integers(path: Path) -> dict[str, list[IntegerLayer]]:
         ModelFileError: the file is no TFLite model or damaged.
     """
     model = read_model(path)
-    return {name: _layers(model, graph) for name, graph in _graphs(model).items()}
+    try:
+        return {name: _layers(model, graph) for name, graph in _graphs(model).items()}
+    except (AttributeError, LookupError, TypeError, ValueError) as error:  # what does not belong together
+        raise ModelFileError(
+            f"{path} holds a quantized layer that makes no sense ({error}); export it again."
+        ) from None
 
 
 def read_grids(path: Path) -> dict[str, list[Grid]]:
@@ -76,6 +82,8 @@ def _layers(model: Any, graph: Any) -> list[IntegerLayer]:
 
 def _layer(model: Any, graph: Any, operator: Any, integers: NDArray[np.int8]) -> IntegerLayer:
     read, weight = (graph.tensors[index] for index in list(operator.inputs)[:2])
+    if not is_quantized(weight):
+        raise ValueError("integer weights without a scale")
     scale = np.asarray(weight.quantization.scale, np.float32)
     scale = np.broadcast_to(scale, (len(integers),)).copy()
     grid = _grid(read)

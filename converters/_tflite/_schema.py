@@ -74,6 +74,7 @@ def parse(content: bytes, source: str) -> Any:
         raise ModelFileError(f"{source} is not a TFLite model (its mark 'TFL3' is missing): give a .tflite file.")
     try:
         model = schema().ModelT.InitFromPackedBuf(content, 0)
+        _fill_in(model)
         _check_indices(model)
     except MissingExtraError:
         raise
@@ -101,9 +102,10 @@ def is_quantized(tensor: Any) -> bool:
 
 
 def operator_name(model: Any, operator: Any) -> str:
-    """``CONV_2D`` and the like; ``CUSTOM`` for what is not built in."""
+    """``CONV_2D`` and the like; ``CUSTOM`` for what is not built in, a number for what is newer than the schema."""
     code = model.operatorCodes[operator.opcodeIndex]
-    return _operator_names()[max(code.builtinCode, code.deprecatedBuiltinCode)]
+    number = max(code.builtinCode, code.deprecatedBuiltinCode)
+    return _operator_names().get(number, f"BUILTIN_{number}")
 
 
 def operator_code(model: Any, name: str, version: int) -> int:
@@ -164,21 +166,37 @@ def _dtypes() -> dict[int, type[np.generic]]:
     return {getattr(schema().TensorType, name): dtype for name, dtype in _DTYPES.items()}
 
 
+def _fill_in(model: Any) -> None:
+    """A list that was left out is an empty one."""
+    for graph in _listed(model.subgraphs):
+        for name in ("tensors", "inputs", "outputs", "operators"):
+            setattr(graph, name, _filled(getattr(graph, name)))
+        for operator in graph.operators:
+            operator.inputs, operator.outputs = _filled(operator.inputs), _filled(operator.outputs)
+    for signature in _listed(model.signatureDefs):
+        signature.inputs, signature.outputs = _filled(signature.inputs), _filled(signature.outputs)
+
+
+def _filled(vector: Any) -> Any:
+    return [] if vector is None else vector
+
+
 def _check_indices(model: Any) -> None:
     """Raises IndexError where an index points outside its list: LiteRT would crash the process on some of them."""
     _require(bool(model.subgraphs) and bool(model.buffers))
     for graph in model.subgraphs:
-        tensors = range(len(_listed(graph.tensors)))
-        _require(all(0 <= tensor.buffer < len(model.buffers) for tensor in _listed(graph.tensors)))
-        _require(all(index in tensors for index in [*_listed(graph.inputs), *_listed(graph.outputs)]))
-        for operator in _listed(graph.operators):
+        tensors = range(len(graph.tensors))
+        _require(all(0 <= tensor.buffer < len(model.buffers) for tensor in graph.tensors))
+        _require(all(index in tensors for index in [*graph.inputs, *graph.outputs]))
+        for operator in graph.operators:
             _require(0 <= operator.opcodeIndex < len(_listed(model.operatorCodes)))
-            indices = [*_listed(operator.inputs), *_listed(operator.outputs)]
+            indices = [*operator.inputs, *operator.outputs]
             _require(all(index in tensors or index == -1 for index in indices))  # -1 stands for an input left out
     for signature in _listed(model.signatureDefs):
         _require(0 <= signature.subgraphIndex < len(model.subgraphs))
-        tensors = range(len(model.subgraphs[signature.subgraphIndex].tensors))
-        _require(all(entry.tensorIndex in tensors for entry in [*signature.inputs, *signature.outputs]))
+        graph = model.subgraphs[signature.subgraphIndex]
+        _require({entry.tensorIndex for entry in signature.inputs} <= {int(index) for index in graph.inputs})
+        _require({entry.tensorIndex for entry in signature.outputs} <= {int(index) for index in graph.outputs})
 
 
 def _listed(vector: Any) -> list[Any]:

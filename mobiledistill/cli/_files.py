@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 import sys
+import zipfile
 from pathlib import Path
 from typing import Annotated
 
@@ -49,6 +50,8 @@ VERIFY_EXAMPLE = (
     " or without its module: mobiledistill verify net.mlpackage --inputs inputs.npz --save answers.npz"
 )
 PROFILE_EXAMPLE = "Example: mobiledistill profile student.tflite --device host"
+
+_LARGEST_ARRAYS = 4_000_000_000
 
 _Arrays = dict[str, NDArray[np.generic]]
 
@@ -262,7 +265,7 @@ def _convert_one(source: Path | KerasModel, path: Path, half: bool) -> Parity:
     try:
         return prove(path, model, precision=precision)  # type: ignore[arg-type]  # likewise
     except ParityError:
-        path.unlink() if path.is_file() else shutil.rmtree(path)
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         raise
 
 
@@ -287,7 +290,19 @@ def _arrays(path: Path) -> _Arrays:
     if not path.is_file():
         raise InputError(f"{path} does not exist; give an .npz with arrays by name.")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, AttributeError):
+        with zipfile.ZipFile(path) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > _LARGEST_ARRAYS:
+                raise InputError(f"{path} holds more than 4 GB of arrays; give fewer samples.")
+        with np.load(path, allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in arrays.files}
+    except InputError:
+        raise
+    except Exception:  # NumPy, zlib and zipfile raise whatever a damaged archive leads them to
         raise InputError(f"{path} is no .npz of plain arrays; write it with numpy.savez(path, name=array).") from None
+    if bad := [
+        name for name, value in found.items() if not isinstance(value, np.ndarray) or value.dtype.kind not in "biuf"
+    ]:
+        raise InputError(
+            f"{path} holds {bad[0]!r}, which is no array of numbers; write it with numpy.savez(path, name=array)."
+        )
+    return found

@@ -130,14 +130,14 @@ def test_hostile_example_inputs_are_not_opened(structures: Path, tmp_path: Path)
 def test_older_places_and_compiled_code_are_not_opened(structures: Path, tmp_path: Path, name: str) -> None:
     trace = tmp_path / "trace"
     path = edited(structures, as_it_is, {f"net/{name}": pickled(trace)})
-    with pytest.raises(ModelFileError, match=rf"carries 'net/{name}'"):
+    with pytest.raises(ModelFileError, match=rf"holds the record 'net/{name}'"):
         load_program(path)
     assert not trace.exists()
 
 
 @pytest.mark.parametrize("name", ["net/MODELS/model.json", "other/models/model.json"])
 def test_two_entries_for_one_name_are_refused(structures: Path, name: str) -> None:
-    with pytest.raises(ModelFileError, match=r"put together in a way that torch never does|no plain tensor"):
+    with pytest.raises(ModelFileError, match="holds the record"):
         load_program(edited(structures, as_it_is, {name: b"{}"}))
 
 
@@ -149,7 +149,7 @@ def test_sizes_are_arithmetic_and_not_run(tmp_path: Path) -> None:
     def replace(name: str, content: bytes) -> bytes:
         return re.sub(rb"Symbol\([^\"]*\)", hostile, content) if name.endswith("model.json") else content
 
-    with pytest.raises(ModelFileError, match="which is no arithmetic"):
+    with pytest.raises(ModelFileError, match="holds the size"):
         load_program(edited(source, replace))
     assert not trace.exists()
 
@@ -159,5 +159,5 @@ def test_operators_are_torchs_own(structures: Path, target: str) -> None:
     def replace(name: str, content: bytes) -> bytes:
         return content.replace(b"torch.ops.aten.linear.default", target.encode())
 
-    with pytest.raises(ModelFileError, match=f"calls '{target}', which is none of torch's own"):
+    with pytest.raises(ModelFileError, match=f"holds the operator '{target}'"):
         load_program(edited(structures, replace))

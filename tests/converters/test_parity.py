@@ -219,3 +219,33 @@ def test_behind_floats_the_module_in_64_bits_is_the_reference_and_either_way_of_
     judge(far, near)
     with pytest.raises(ParityError, match=r"64-bit floats: 26\.\d dB"):
         judge(far, far)  # as the module itself errs
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_an_answer_that_is_no_number_is_no_match(wrong: float) -> None:
+    right = np.linspace(-1, 1, 12, dtype=np.float32).reshape(4, 3)
+    broken = right.copy()
+    broken[2, 1] = wrong
+    assert compare({"y": right}, {"y": broken}).sqnr_db == -200
+    assert compare({"y": broken}, {"y": right}).sqnr_db == -200
+    assert compare({"y": broken}, {"y": broken}).sqnr_db == 200
+
+
+@pytest.mark.parametrize(
+    ("due", "answers", "words"),
+    [
+        ({}, {"y": np.ones(3)}, "nothing to compare"),
+        (
+            {"y": np.ones((2, 3))},
+            {"y": np.ones((2, 4))},
+            r"is due as float64 \(2, 3\), but the answers are float64 \(2, 4\)",
+        ),
+        ({"y": np.array(["a"])}, {"y": np.ones(1)}, "give numbers of the same shape"),
+        ({"y": np.ones((0, 3))}, {"y": np.ones((0, 3))}, "at least one"),
+    ],
+)
+def test_what_cannot_be_compared_is_named(
+    due: dict[str, np.ndarray], answers: dict[str, np.ndarray], words: str
+) -> None:
+    with pytest.raises(InputError, match=words):
+        compare(due, answers)

@@ -137,6 +137,16 @@ def manifest_that_leaves(package: Path) -> None:
     (package / "Manifest.json").write_text(json.dumps(manifest))
 
 
+def link_out(package: Path) -> None:
+    weights = package / "Data/com.apple.CoreML/weights/weight.bin"
+    shutil.move(weights, package.parent / "secret.bin")
+    weights.symlink_to(package.parent / "secret.bin")
+
+
+def nested_manifest(package: Path) -> None:
+    (package / "Manifest.json").write_text("[" * 100_000)
+
+
 def another_kind(package: Path) -> None:
     from converters._coreml._library import model_proto
 
@@ -156,6 +166,8 @@ def another_kind(package: Path) -> None:
         (no_manifest, "it has no Manifest.json"),
         (broken_manifest, "damaged Manifest.json"),
         (manifest_that_leaves, "points outside of its own folder"),
+        (link_out, "holds a link"),
+        (nested_manifest, "damaged Manifest.json"),
         (another_kind, "holds neuralNetwork, not an ML program"),
     ],
 )

@@ -11,6 +11,7 @@ from torch import nn
 from converters._errors import InputError, ModelFileError
 from converters._onnx import ONNXModel, export_onnx, operators, read_integers
 from converters._program import Program
+from mobiledistill.quantize import post_training
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,17 @@ def test_a_file_that_no_runtime_takes_is_one_clear_line(path: Path, tmp_path: Pa
     with pytest.raises(ModelFileError, match=r"bad\.onnx") as caught:
         ONNXModel(bad)
     assert "\n" not in str(caught.value)
+
+
+def test_an_integer_layer_of_an_unknown_type_is_one_clear_line(tmp_path: Path) -> None:
+    images = torch.randn(8, 4)
+    program = Program(nn.Sequential(nn.Linear(4, 3)).eval(), {"x": images[:1]}, ("y",))
+    (quantized,) = post_training(program, {"x": images})
+    model = onnx.load(export_onnx([quantized], tmp_path / "net.onnx"))
+    next(tensor for tensor in model.graph.initializer if len(tensor.dims) == 2).data_type = 33
+    (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ModelFileError, match=r"net\.onnx holds a quantized layer that makes no sense \(33\)"):
+        read_integers(tmp_path / "net.onnx")
 
 
 def test_what_is_not_there_is_said(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ import pytest
 from converters import InputError, ModelFileError
 from converters._tflite import TFLiteModel, operators, read_integers
 from converters._tflite._pack import pack_model
-from converters._tflite._schema import read_model
+from converters._tflite._schema import operator_name, read_model
+from converters._tflite._slim import slim
 from tests.converters.tflite.conftest import Exported
 
 FEATURES = np.zeros((1, 1, 40, 101), np.float32)
@@ -104,3 +106,61 @@ def test_a_file_without_signatures_is_called_by_tensor_names(floats: Exported, t
         bare.run({"features": FEATURES + 1})["logits"], named.run({"features": FEATURES + 1})["logits"]
     )
     assert read_integers(path) == {"main": []}
+
+
+def _change(model: Any, what: str) -> None:
+    graph = model.subgraphs[0]
+    convolution = next(operator for operator in graph.operators if operator_name(model, operator) == "CONV_2D")
+    weight, given = (graph.tensors[convolution.inputs[position]] for position in (1, 0))
+    match what:
+        case "a shape that its bytes do not fill":
+            weight.shape = [2**27, 64]
+        case "no inputs":
+            convolution.inputs = []
+        case "weights without scales":
+            weight.quantization.scale = None
+        case "scales without zero points":
+            given.quantization.zeroPoint = []
+
+
+@pytest.mark.parametrize(
+    "what",
+    ["a shape that its bytes do not fill", "no inputs", "weights without scales", "scales without zero points"],
+)
+def test_layers_that_make_no_sense_are_one_line(what: str, quantized: Exported, tmp_path: Path) -> None:
+    model, path = read_model(quantized.path), tmp_path / "net.tflite"
+    _change(model, what)
+    path.write_bytes(pack_model(model))
+
+    with pytest.raises(ModelFileError, match=r"net\.tflite holds a quantized layer that makes no sense .*again\.$"):
+        read_integers(path)
+
+
+def test_an_operator_newer_than_the_schema_is_told_by_its_number(quantized: Exported, tmp_path: Path) -> None:
+    model, path = read_model(quantized.path), tmp_path / "net.tflite"
+    model.operatorCodes[model.subgraphs[0].operators[-1].opcodeIndex].builtinCode = 65_545
+    path.write_bytes(pack_model(model))
+
+    assert "BUILTIN_65545" in operators(path)
+    assert read_integers(path)["main"]
+
+
+def test_lists_that_were_left_out_are_empty_ones(quantized: Exported, tmp_path: Path) -> None:
+    model, path = read_model(quantized.path), tmp_path / "net.tflite"
+    model.subgraphs[0].operators[-1].outputs = None
+    path.write_bytes(pack_model(model))
+
+    read = read_model(path)
+    assert list(read.subgraphs[0].operators[-1].outputs) == []
+    slim(read)
+
+
+def test_a_signature_that_names_an_inner_tensor_is_refused(quantized: Exported, tmp_path: Path) -> None:
+    model, path = read_model(quantized.path), tmp_path / "net.tflite"
+    graph = model.subgraphs[0]
+    inner = next(index for index in range(len(graph.tensors)) if index not in [*graph.inputs, *graph.outputs])
+    model.signatureDefs[0].outputs[0].tensorIndex = inner
+    path.write_bytes(pack_model(model))
+
+    with pytest.raises(ModelFileError, match="IndexError"):
+        read_model(path)

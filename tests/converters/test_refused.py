@@ -1,0 +1,124 @@
+"""Modules that no file should be written from: refused by name, in every format, with nothing left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from converters import (
+    FORMATS,
+    ConversionError,
+    Format,
+    InputError,
+    MobileDistillError,
+    Program,
+    convert,
+    load_program,
+    save_program,
+    suffix_of,
+    verify,
+)
+
+BROKEN = {"NaN": float("nan"), "infinite": float("inf")}
+
+
+class Behind(nn.Module):
+    """A layer, and something behind it."""
+
+    def __init__(self, then: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.layer, self.then = nn.Linear(4, 4), then
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.then(self.layer(x))
+
+
+def refused(module: nn.Module, format: Format, folder: Path, error: type[MobileDistillError], words: str) -> None:
+    program = Program(module.eval(), {"x": torch.randn(1, 4)}, ("y",))
+    with pytest.raises(error, match=words) as caught:
+        convert(program, folder / f"net{suffix_of(format)}")
+    assert "\n" not in str(caught.value)
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_weight_that_is_no_number_is_named(kind: str, format: Format, tmp_path: Path) -> None:
+    module = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
+    module[1].weight.data[1, 2] = BROKEN[kind]
+    refused(module, format, tmp_path, InputError, r"^The weight '1\.weight' holds NaN or infinity; give a model")
+
+
+def test_it_is_named_alike_once_it_was_saved(tmp_path: Path) -> None:
+    module = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)).eval()
+    module[1].running_var[0] = float("nan")
+    saved = save_program(Program(module, {"x": torch.randn(1, 4)}, ("y",)), tmp_path / "net.pt2")
+    with pytest.raises(InputError, match=r"^The buffer '1\.running_var' holds NaN"):
+        convert(load_program(saved), tmp_path / "net.onnx")
+
+
+def test_a_mask_may_be_infinite(tmp_path: Path) -> None:
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("mask", torch.tensor([0.0, 0.0, float("-inf"), 0.0]))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x + self.mask
+
+    program = Program(Masked(), {"x": torch.randn(1, 4)}, ("y",))
+    assert verify(convert(program, tmp_path / "net.onnx"), program).sqnr_db > 80
+
+
+@pytest.mark.parametrize(
+    ("then", "words"),
+    [
+        (lambda x: x + 1 if x.sum() > 0 else x - 1, r"torch\.export at test_refused\.py, line \d+, in .*control flow"),
+        (lambda x: x[x > 0], r"Output 'y' of signature 'main' has the shape \(u0\), which depends on the data"),
+        (lambda x: x[:, :0], r"Output 'y' of signature 'main' has the shape \(1, 0\), which is empty"),
+    ],
+)
+@pytest.mark.parametrize("format", FORMATS)
+def test_what_no_file_can_do_is_named(
+    then: Callable[[Tensor], Tensor], words: str, format: Format, tmp_path: Path
+) -> None:
+    refused(Behind(then), format, tmp_path, ConversionError, words)
+
+
+@pytest.mark.parametrize(
+    ("format", "words"),
+    [
+        ("onnx", r"cannot become ONNX: aten\.erfinv has no counterpart there; replace that operator"),
+        ("tflite", r"cannot become TFLite: aten\.erfinv has no counterpart there; replace that operator"),
+        ("coreml", r"cannot become Core ML: aten\.erfinv has no counterpart there; replace that operator"),
+    ],
+)
+def test_the_first_operator_that_a_format_lacks_is_named(format: Format, words: str, tmp_path: Path) -> None:
+    refused(Behind(lambda x: torch.linalg.svd(x.erfinv())[1]), format, tmp_path, ConversionError, words)
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (1, 0)])
+def test_an_empty_example_is_refused(shape: tuple[int, ...], tmp_path: Path) -> None:
+    program = Program(nn.ReLU(), {"x": torch.randn(*shape)}, ("y",))
+    with pytest.raises(InputError, match=r"^Input 'x' of signature 'main' has the shape .*, which is empty; give one"):
+        convert(program, tmp_path / "net.onnx")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        ({"x": np.ones((0, 4), np.float32)}, r"empty batch, or inputs of different lengths \('x' \(0, 4\)\)"),
+        ({"x": np.float32(1)}, r"Input 'x' has the shape \(\); signature 'main' reads \(1, 4\)"),
+        ({"z": np.ones((1, 4), np.float32)}, r"Inputs \['z'\] were given for signature 'main', which reads \['x'\]"),
+    ],
+)
+def test_inputs_that_hold_no_sample_are_refused(inputs: dict[str, np.ndarray], words: str, tmp_path: Path) -> None:
+    program = Program(nn.Linear(4, 2).eval(), {"x": torch.randn(1, 4)}, ("y",))
+    path = convert(program, tmp_path / "net.onnx")
+    with pytest.raises(InputError, match=words):
+        verify(path, program, inputs)
