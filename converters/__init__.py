@@ -2,6 +2,7 @@
 
 from converters._child import run_in_child
 from converters._convert import Model, convert, download_bytes, format_of, load, read_integers, size_bytes, suffix_of
+from converters._details import ONNX, Color, CoreML, Details, Image, Target, TFLite
 from converters._errors import (
     ConversionError,
     DeviceError,
@@ -19,10 +20,15 @@ from converters._program import FORMATS, Format, Precision, Program
 
 __all__ = [
     "FORMATS",
+    "ONNX",
+    "Color",
     "ConversionError",
+    "CoreML",
+    "Details",
     "DeviceError",
     "Format",
     "Grid",
+    "Image",
     "InputError",
     "IntegerLayer",
     "MissingExtraError",
@@ -33,6 +39,8 @@ __all__ = [
     "ParityError",
     "Precision",
     "Program",
+    "TFLite",
+    "Target",
     "TrainingError",
     "compare",
     "convert",

@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from converters._details import CoreML, Details, check_details
 from converters._errors import InputError
 from converters._integers import IntegerLayer
 from converters._program import Format, Precision, Program
@@ -27,12 +28,25 @@ class Model(Protocol):
         ...
 
 
-def convert(programs: Program | Sequence[Program], path: Path, *, precision: Precision = "float32") -> Path:
+def convert(
+    programs: Program | Sequence[Program],
+    path: Path,
+    *,
+    precision: Precision = "float32",
+    details: Details | None = None,
+) -> Path:
     """Writes the signatures of a module to ``path``; its suffix (.tflite, .mlpackage, .onnx) chooses the format.
 
     Nothing is quantized here: integers are the module's own. The file is written whole or not at all.
 
+    Args:
+        programs: the signatures.
+        path: where to write.
+        precision: how what is not quantized is stored.
+        details: what else there is to choose: a ``TFLite``, ``CoreML`` or ``ONNX``, whichever the suffix asks for.
+
     Raises:
+        InputError: the details are another format's, or name what the programs do not have.
         ConversionError: the module cannot be written in that format.
         MissingExtraError: the format's libraries are not installed.
     """
@@ -40,6 +54,7 @@ def convert(programs: Program | Sequence[Program], path: Path, *, precision: Pre
     if not wanted:
         raise InputError("convert was given no program; give it at least one signature to write.")
     format = format_of(path)
+    check_details(details, format, wanted)
     path.parent.mkdir(parents=True, exist_ok=True)
     if format == "tflite":
         from converters._tflite import export_tflite
@@ -51,7 +66,7 @@ def convert(programs: Program | Sequence[Program], path: Path, *, precision: Pre
         return export_onnx(wanted, path, precision)
     from converters._coreml import export_coreml
 
-    return export_coreml(wanted, path, precision)
+    return export_coreml(wanted, path, precision, details if isinstance(details, CoreML) else None)
 
 
 def load(path: Path, *, threads: int = 1, optimized: bool = True) -> Model:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from converters._convert import format_of, load, read_integers
+from converters._details import CoreML, Details
 from converters._errors import InputError, ParityError
 from converters._exact import InDoubles
 from converters._integers import Inspection, inspect_module, integer_differences
@@ -57,6 +58,7 @@ def verify(
     programs: Program | Sequence[Program],
     inputs: Mapping[str, Arrays] | Arrays | None = None,
     precision: Precision = "float32",
+    details: Details | None = None,
 ) -> Parity:
     """Runs a file beside its module on real inputs and raises where they part.
 
@@ -79,6 +81,8 @@ def verify(
             mapping by signature they are those of ``main`` (or of the first program). A signature without any is
             compared on its example inputs.
         precision: how what is not quantized was stored.
+        details: what else was chosen about the file. Inputs that it reads as images are given either as pixels in
+            uint8, or as the module reads them and then rounded to pixels.
 
     Raises:
         ParityError: the file departs from the module; the message names the first layer that does.
@@ -94,7 +98,7 @@ def verify(
         if inspection.layers:
             differences += integer_differences(inspection.layers, stored.get(name, []))
     results = [
-        _verify_signature(path, program, seen[program.name], samples.get(program.name), precision, differences)
+        _verify_signature(path, program, seen[program.name], samples.get(program.name), precision, details, differences)
         for program in wanted
     ]
     if differences:
@@ -158,11 +162,13 @@ def _verify_signature(
     inspection: Inspection,
     inputs: Arrays | None,
     precision: Precision,
+    details: Details | None,
     differences: Sequence[str],
 ) -> Parity:
     inputs = inputs or {name: value.numpy() for name, value in program.inputs.items()}
+    asked, inputs = _as_pixels(inputs, details)
     reference = _run_module(program, inputs)
-    answers = load(path).run(inputs, program.name)
+    answers = _ask(path, program, asked)
     result = compare(reference, answers, inspection.output_steps)
     where = f" First departing layer: {differences[0]}." if differences else ""
     if not inspection.quantized:
@@ -174,6 +180,23 @@ def _verify_signature(
         return result
     _judge_quantized(path, program, inspection, inputs, reference, answers, result, where)
     return result
+
+
+def _as_pixels(inputs: Arrays, details: Details | None) -> tuple[Arrays, Arrays]:
+    """What a file is asked, and what its module is: the same but for images."""
+    images = details.images if isinstance(details, CoreML) else {}
+    pixels = {
+        name: inputs[name] if inputs[name].dtype == np.uint8 else image.pixels(inputs[name])
+        for name, image in images.items()
+    }
+    values = {name: image.values(pixels[name].astype(np.uint8)) for name, image in images.items()}
+    return {**inputs, **pixels}, {**inputs, **values}
+
+
+def _ask(path: Path, program: Program, inputs: Arrays, *, optimized: bool = True) -> Arrays:
+    """A file's answers to the module's inputs, in the module's numbers, whatever its ends are."""
+    model = load(path, optimized=optimized)
+    return model.run(inputs, program.name)
 
 
 def _judge_quantized(
@@ -188,7 +211,7 @@ def _judge_quantized(
 ) -> None:
     floats = _run_module(program, inputs, _without_activation_grids(program))
     rounding_db = _worst_db(floats, reference)
-    unoptimized = load(path, optimized=False).run(inputs, program.name) if format_of(path) == "onnx" else None
+    unoptimized = _ask(path, program, inputs, optimized=False) if format_of(path) == "onnx" else None
     try:
         _judge_answers(path, inspection, reference, answers, result, rounding_db, where)
         if unoptimized is not None:

@@ -6,8 +6,11 @@ A trained model, data and a budget in; out come the files, in TFLite, Core ML an
 from typing import TYPE_CHECKING, Any
 
 from converters import (
+    ONNX,
     ConversionError,
+    CoreML,
     DeviceError,
+    Image,
     InputError,
     MissingExtraError,
     MobileDistillError,
@@ -15,6 +18,7 @@ from converters import (
     Parity,
     ParityError,
     Program,
+    TFLite,
     TrainingError,
     convert,
     load,
@@ -50,6 +54,7 @@ if TYPE_CHECKING:
     from mobiledistill.devices import Measurement, profile
 
 __all__ = [
+    "ONNX",
     "Answer",
     "Artifact",
     "Batch",
@@ -57,6 +62,7 @@ __all__ = [
     "BudgetError",
     "CompressionResult",
     "ConversionError",
+    "CoreML",
     "Demo",
     "DemoRequest",
     "DemoRun",
@@ -67,6 +73,7 @@ __all__ = [
     "Event",
     "Head",
     "Illustrated",
+    "Image",
     "InputError",
     "Limit",
     "LimitCheck",
@@ -88,6 +95,7 @@ __all__ = [
     "Score",
     "Signature",
     "Split",
+    "TFLite",
     "Task",
     "TeacherFacts",
     "TensorSpec",
