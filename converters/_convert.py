@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from converters._details import CoreML, Details, check_details
 from converters._errors import InputError
 from converters._integers import IntegerLayer
-from converters._program import Format, Precision, Program
+from converters._program import Format, Precision, Program, check_names
 
 __all__ = ["Model", "convert", "download_bytes", "format_of", "load", "read_integers", "size_bytes", "suffix_of"]
 
@@ -46,7 +46,8 @@ def convert(
         details: what else there is to choose: a ``TFLite``, ``CoreML`` or ``ONNX``, whichever the suffix asks for.
 
     Raises:
-        InputError: the details are another format's, or name what the programs do not have.
+        InputError: the details are another format's, or name what the programs do not have; or a name is not one that
+            all formats can keep.
         ConversionError: the module cannot be written in that format.
         MissingExtraError: the format's libraries are not installed.
     """
@@ -54,6 +55,7 @@ def convert(
     if not wanted:
         raise InputError("convert was given no program; give it at least one signature to write.")
     format = format_of(path)
+    check_names(wanted)
     check_details(details, format, wanted)
     path.parent.mkdir(parents=True, exist_ok=True)
     if format == "tflite":

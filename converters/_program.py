@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import keyword
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -9,9 +11,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from converters._errors import ConversionError
+from converters._errors import ConversionError, InputError
 
-__all__ = ["FORMATS", "Format", "Precision", "Program", "export_program"]
+__all__ = ["FORMATS", "Format", "Precision", "Program", "check_names", "export_program"]
 
 Format = Literal["tflite", "coreml", "onnx"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -42,6 +44,33 @@ class Program:
         """Runs the module on named inputs and names its outputs."""
         returned = self.module(*(inputs[name] for name in self.inputs))
         return dict(zip(self.outputs, _as_tuple(returned), strict=True))
+
+
+_TAKEN = {
+    *("any", "bool", "dict", "false", "func", "list", "program", "self", "state", "string", "tensor", "true", "tuple"),
+    *("bf16", "fp16", "fp32", "fp64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+}
+"""Words of Core ML's language, and the one that torch passes itself."""
+
+
+def check_names(programs: Sequence[Program]) -> None:
+    """Refuses names that one of the formats could not keep, so that all keep the same.
+
+    Raises:
+        InputError: names the names.
+    """
+    names = [name for program in programs for name in (program.name, *program.inputs, *program.outputs)]
+    wrong = sorted({name for name in names if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name)})
+    if wrong:
+        raise InputError(
+            f"Not every format can spell the names {wrong}: use letters, numbers and underscores, a letter first."
+        )
+    if taken := sorted({name for name in names if keyword.iskeyword(name) or name in _TAKEN}):
+        raise InputError(f"The names {taken} are words of Python or of Core ML's language: choose others.")
+    for program in programs:
+        ends = [*program.inputs, *program.outputs]
+        if twice := sorted({name for name in ends if ends.count(name) > 1}):
+            raise InputError(f"Signature {program.name!r} has {twice} twice among its inputs and outputs: rename one.")
 
 
 class _NamedOutputs(nn.Module):

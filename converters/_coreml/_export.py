@@ -62,7 +62,6 @@ def export_coreml(
     names = [program.name for program in programs]
     if not names or len(set(names)) < len(names):
         raise ConversionError(f"Signatures {names} were given: give at least one, each under a name of its own.")
-    _check_names(programs)
     path = Path(path)
     details = details or CoreML()
     exported = [fold_weight_quantization(export_program(program)) for program in programs]
@@ -186,9 +185,7 @@ def _convert_with_coremltools(
         convert_to="mlprogram",
         minimum_deployment_target=getattr(ct.target, target),
         compute_precision=ct.precision.FLOAT16 if precision == "float16" else ct.precision.FLOAT32,
-        inputs=[_input_type(name, value, details) for name, value in program.inputs.items()]
-        if details.images
-        else None,
+        inputs=[_input_type(name, value, details) for name, value in program.inputs.items()],
         outputs=outputs,
         pass_pipeline=passes,
         skip_model_load=True,
@@ -214,15 +211,6 @@ def _returned(exported: torch.export.ExportedProgram) -> list[torch.fx.Node]:
     (returned,) = (node for node in exported.graph.nodes if node.op == "output")
     user_outputs = set(exported.graph_signature.user_outputs)
     return [node for node in returned.args[0] if node.name in user_outputs]
-
-
-def _check_names(programs: Sequence[Program]) -> None:
-    names = [name for program in programs for name in (program.name, *program.inputs, *program.outputs)]
-    wrong = sorted({name for name in names if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name)})
-    if wrong:
-        raise ConversionError(
-            f"Core ML cannot spell the names {wrong}: use letters, numbers and underscores, a letter first."
-        )
 
 
 def _check_kept(program: Program, description: Any) -> None:

@@ -59,7 +59,7 @@ def export_tflite(programs: Sequence[Program], path: Path, precision: Precision 
     path = Path(path)
     with _evaluating([program.module for program in programs]):
         written = _convert(programs)
-    _write_whole(path, _improve(written, precision))
+    _write_whole(path, _improve(written, precision, programs))
     return path
 
 
@@ -92,9 +92,10 @@ def _convert(programs: Sequence[Program]) -> bytes:
         ) from error
 
 
-def _improve(written: bytes, precision: Precision) -> bytes:
-    """The same model with float inputs and outputs, without detours and without waste."""
+def _improve(written: bytes, precision: Precision, programs: Sequence[Program]) -> bytes:
+    """The same model with float inputs and outputs in the programs' order, without detours and without waste."""
     model = parse(written, "what litert-torch wrote")
+    _order_ends(model, programs)
     _name_graph_tensors(model)
     make_io_float(model)
     take_fences_out(model)
@@ -139,6 +140,26 @@ def _reason(error: Exception, said: str) -> str:
     if operator and operator.group(0) not in reason:
         reason = f"{operator.group(0)}: {reason}"
     return reason[:300].rstrip(". ") + "."
+
+
+def _order_ends(model: Any, programs: Sequence[Program]) -> None:
+    """Puts inputs and outputs into the programs' order; litert-torch sorts them by name.
+
+    Apps that call a file by position count on it.
+    """
+    by_name = {program.name: program for program in programs}
+    for signature in model.signatureDefs:
+        program, graph = by_name[signature.signatureKey.decode()], model.subgraphs[signature.subgraphIndex]
+        for names, ends in (([*program.inputs], signature.inputs), ([*program.outputs], signature.outputs)):
+            ends.sort(key=lambda entry, names=names: names.index(entry.name.decode()))
+        graph.inputs = _in_order(graph.inputs, signature.inputs)
+        graph.outputs = _in_order(graph.outputs, signature.outputs)
+
+
+def _in_order(tensors: Any, ends: Any) -> list[int]:
+    """A graph's ends in the order of its signature's; what the signature leaves out stays behind."""
+    named = [int(entry.tensorIndex) for entry in ends]
+    return [*named, *(int(tensor) for tensor in tensors if int(tensor) not in named)]
 
 
 def _name_graph_tensors(model: Any) -> None:

@@ -200,15 +200,6 @@ def test_an_input_that_is_not_read_stays(tmp_path: Path) -> None:
     assert CoreMLModel(path).run({"x": one, "unread": one})["y"].tolist() == [[2, 2]]
 
 
-@pytest.mark.parametrize("names", [("my sound", "y", "main"), ("x", "1st", "main"), ("x", "y", "my-model")])
-def test_a_name_that_core_ml_cannot_spell_is_refused(names: tuple[str, str, str], tmp_path: Path) -> None:
-    read, answered, called = names
-    program = Program(Calls(torch.relu), {read: torch.ones(1, 2)}, (answered,), called)
-
-    with pytest.raises(ConversionError, match=r"Core ML cannot spell the names \['(my sound|1st|my-model)'\]"):
-        export_coreml([program], tmp_path / "net.mlpackage")
-
-
 def test_whole_numbers_may_be_inputs(tmp_path: Path) -> None:
     table = nn.Embedding(5, 3)
     words = torch.tensor([[0, 4, 2]])
