@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from converters._errors import ConversionError, InputError
+from converters._errors import ConversionError, InputError, MobileDistillError
 
 __all__ = ["FORMATS", "Format", "Precision", "Program", "check_names", "export_program"]
 
@@ -44,6 +44,56 @@ class Program:
         """Runs the module on named inputs and names its outputs."""
         returned = self.module(*(inputs[name] for name in self.inputs))
         return dict(zip(self.outputs, _as_tuple(returned), strict=True))
+
+    def channels_last(self, *names: str) -> Program:
+        """The same signature with images as cameras deliver them, (batch, height, width, channels), under these names.
+
+        It means the same in every format. TFLite, which computes in that order, loses the transposition that it had at
+        the door; ONNX and Core ML, which compute channels first, gain one there.
+
+        Example:
+            >>> program = Program(nn.Conv2d(3, 8, 1), {"image": torch.zeros(1, 3, 4, 5)}, ("map",))
+            >>> program.channels_last("image")(image=torch.zeros(2, 4, 5, 3))["map"].shape
+            torch.Size([2, 8, 4, 5])
+
+        Args:
+            names: inputs and outputs of three axes or more, the second of them the channels.
+
+        Raises:
+            InputError: a name is no input or output, or has no channels.
+        """
+        ends = [*self.inputs, *self.outputs]
+        if unknown := [name for name in names if name not in ends]:
+            raise InputError(f"channels_last names {unknown}; inputs and outputs are {ends}.")
+        if flat := [name for name in names if name in self.inputs and self.inputs[name].dim() < 3]:
+            raise InputError(f"channels_last names {flat}, without the axes of an image: leave them out.")
+        inputs = {name: value.movedim(1, -1) if name in names else value for name, value in self.inputs.items()}
+        turned = _ChannelsLast(self.module, [name in names for name in ends], self.outputs)
+        return Program(turned, {name: value.contiguous() for name, value in inputs.items()}, self.outputs, self.name)
+
+
+class _ChannelsLast(nn.Module):
+    """A module whose chosen inputs and outputs have their channels last.
+
+    Args:
+        module: reads and answers channels first.
+        turned: for each input, then each output, whether it is a chosen one.
+        outputs: their names.
+    """
+
+    def __init__(self, module: nn.Module, turned: list[bool], outputs: tuple[str, ...]) -> None:
+        super().__init__()
+        self.module = module
+        self._turned = turned
+        self._outputs = outputs
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        first = [x.movedim(-1, 1) if turned else x for x, turned in zip(inputs, self._turned, strict=False)]
+        returned = _as_tuple(self.module(*first))
+        marked = list(zip(self._outputs, returned, self._turned[len(inputs) :], strict=True))
+        if flat := [name for name, y, turned in marked if turned and y.dim() < 3]:
+            raise InputError(f"channels_last names {flat}, without the axes of an image: leave them out.")
+        return tuple(y.movedim(1, -1) if turned else y for _, y, turned in marked)
 
 
 _TAKEN = {
@@ -97,6 +147,8 @@ def export_program(program: Program) -> torch.export.ExportedProgram:
     try:
         inputs = {name: value.contiguous() for name, value in program.inputs.items()}
         return torch.export.export(module, (), kwargs=inputs)
+    except MobileDistillError:
+        raise
     except Exception as error:
         reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
         raise ConversionError(
