@@ -10,7 +10,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from converters._details import CoreML, Details, check_details
+from converters._details import ONNX, CoreML, Details, TFLite, check_details
+from converters._ends import IntegerEnd
 from converters._errors import InputError
 from converters._integers import IntegerLayer
 from converters._program import Format, Precision, Program, check_names
@@ -25,6 +26,10 @@ class Model(Protocol):
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]], signature: str = "main") -> dict[str, NDArray[np.generic]]:
         """Answers inputs of any batch size; a file of batch 1 is asked sample by sample."""
+        ...
+
+    def integer_ends(self, signature: str = "main") -> Mapping[str, IntegerEnd]:
+        """What the integers of quantized inputs and outputs mean, by name; float ends are not among them."""
         ...
 
 
@@ -61,11 +66,11 @@ def convert(
     if format == "tflite":
         from converters._tflite import export_tflite
 
-        return export_tflite(wanted, path, precision)
+        return export_tflite(wanted, path, precision, details if isinstance(details, TFLite) else None)
     if format == "onnx":
         from converters._onnx import export_onnx
 
-        return export_onnx(wanted, path, precision)
+        return export_onnx(wanted, path, precision, details if isinstance(details, ONNX) else None)
     from converters._coreml import export_coreml
 
     return export_coreml(wanted, path, precision, details if isinstance(details, CoreML) else None)
@@ -160,3 +165,6 @@ class _Batched:
         if not answers:
             raise InputError("The model was given an empty batch; give it at least one sample.")
         return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
+
+    def integer_ends(self, signature: str = "main") -> Mapping[str, IntegerEnd]:
+        return self._model.integer_ends(signature)

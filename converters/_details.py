@@ -10,6 +10,7 @@ from typing import ClassVar, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from converters._ends import check_integer_ends
 from converters._errors import InputError
 from converters._program import Format, Program
 
@@ -111,14 +112,32 @@ class CoreML:
 
 @dataclass(frozen=True, kw_only=True)
 class TFLite:
-    """What can be chosen about a .tflite."""
+    """What can be chosen about a .tflite.
+
+    Attributes:
+        integer_inputs: int8 inputs for what the module quantizes right at its entrance, without QUANTIZE there. Scale
+            and zero point stand in the file's tensor, and in ``load(path).integer_ends()``.
+        integer_outputs: int8 outputs likewise.
+    """
+
+    integer_inputs: bool = False
+    integer_outputs: bool = False
 
     format: ClassVar[Format] = "tflite"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ONNX:
-    """What can be chosen about an .onnx."""
+    """What can be chosen about an .onnx.
+
+    Attributes:
+        integer_inputs: uint8 inputs for what the module quantizes right at its entrance, without QuantizeLinear there.
+            Scale and zero point stand in the file's metadata, and in ``load(path).integer_ends()``.
+        integer_outputs: uint8 outputs likewise.
+    """
+
+    integer_inputs: bool = False
+    integer_outputs: bool = False
 
     format: ClassVar[Format] = "onnx"
 
@@ -142,6 +161,9 @@ def check_details(details: Details | None, format: Format, programs: Sequence[Pr
     if isinstance(details, CoreML):
         _check_images(details, programs)
         _check_outputs(details, programs)
+    elif details.integer_inputs or details.integer_outputs:
+        for program in programs:
+            check_integer_ends(program, inputs=details.integer_inputs, outputs=details.integer_outputs)
 
 
 def _check_images(details: CoreML, programs: Sequence[Program]) -> None:

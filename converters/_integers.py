@@ -85,7 +85,8 @@ class Inspection:
 
     Attributes:
         layers: its integers, in execution order; empty for a float module.
-        output_steps: the step of the grid that each output lies on, by name; None for a float output.
+        input_grids: the grid that each float input is put on right where it is read, by name; None where it is not.
+        output_grids: the grid that each float output lies on, by name; None for an output on none.
         quantized: whether anything in it is rounded onto a grid.
         rounds_float_arithmetic: whether it rounds what float operators return (norms, softmax ...), beside sums of
             integers. Those operators differ in their last bits from runtime to runtime, and then some of their values
@@ -93,9 +94,15 @@ class Inspection:
     """
 
     layers: list[IntegerLayer]
-    output_steps: dict[str, float | None]
+    input_grids: dict[str, Grid | None]
+    output_grids: dict[str, Grid | None]
     quantized: bool
     rounds_float_arithmetic: bool
+
+    @property
+    def output_steps(self) -> dict[str, float | None]:
+        """The step of the grid that each output lies on, by name; None for an output on none."""
+        return {name: grid.scale if grid else None for name, grid in self.output_grids.items()}
 
 
 def inspect_module(program: Program) -> Inspection:
@@ -110,7 +117,8 @@ def inspect_module(program: Program) -> Inspection:
     quantizers = [node for node in nodes if node.target is torch.ops.quantized_decomposed.quantize_per_tensor.default]
     return Inspection(
         layers=[layer for layer in found if layer is not None],
-        output_steps={name: grid.scale if grid else None for name, grid in zip(program.outputs, grids, strict=True)},
+        input_grids=_input_grids(program, exported, constants),
+        output_grids=dict(zip(program.outputs, grids, strict=True)),
         quantized=any("quantized_decomposed" in str(node.target) for node in nodes),
         rounds_float_arithmetic=any(not _is_integer_arithmetic(node.all_input_nodes[0]) for node in quantizers),
     )
@@ -119,6 +127,29 @@ def inspect_module(program: Program) -> Inspection:
 def module_integers(program: Program) -> list[IntegerLayer]:
     """The integers that a module holds, in execution order; empty for a float module."""
     return inspect_module(program).layers
+
+
+def _input_grids(
+    program: Program, exported: torch.export.ExportedProgram, constants: dict[str, tuple[str, torch.Tensor]]
+) -> dict[str, Grid | None]:
+    read = [node for node in exported.graph.nodes if node.op == "placeholder" and node.name not in constants]
+    grids = {}
+    for name, node in zip(program.inputs, read, strict=True):
+        if program.inputs[name].is_floating_point():
+            found = _grids_behind(node)
+            grids[name] = found.pop() if len(found) == 1 else None
+    return grids
+
+
+def _grids_behind(node: fx.Node) -> set[Grid | None]:
+    """The grids that a value is put on, over what only moves values; None for each other use."""
+    found: set[Grid | None] = set()
+    for user in node.users:
+        if user.target is torch.ops.quantized_decomposed.quantize_per_tensor.default:
+            found.add(Grid(float(user.args[1]), int(user.args[2])))  # type: ignore[arg-type]  # numbers by the schema
+        else:
+            found |= _grids_behind(user) if _aten_name(user) in _MOVERS else {None}
+    return found
 
 
 def _module_layer(node: fx.Node, constants: dict[str, tuple[str, torch.Tensor]]) -> IntegerLayer | None:

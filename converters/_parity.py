@@ -196,7 +196,10 @@ def _as_pixels(inputs: Arrays, details: Details | None) -> tuple[Arrays, Arrays]
 def _ask(path: Path, program: Program, inputs: Arrays, *, optimized: bool = True) -> Arrays:
     """A file's answers to the module's inputs, in the module's numbers, whatever its ends are."""
     model = load(path, optimized=optimized)
-    return model.run(inputs, program.name)
+    ends = model.integer_ends(program.name)
+    asked = {name: ends[name].integers(value) if name in ends else value for name, value in inputs.items()}
+    answers = model.run(asked, program.name)
+    return {name: ends[name].values(value) if name in ends else value for name, value in answers.items()}
 
 
 def _judge_quantized(

@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from converters._details import ONNX
 from converters._errors import ConversionError, MobileDistillError
 from converters._fold import fold_weight_quantization
 from converters._onnx._file import SIGNATURE_KEY
 from converters._onnx._float16 import store_float16
 from converters._onnx._fuse import fuse
 from converters._onnx._graph import graphs
+from converters._onnx._integer_ends import make_ends_integer
 from converters._onnx._libraries import onnx_library, require_exporter
 from converters._onnx._slim import rename, slim
 from converters._program import Precision, Program, export_program
@@ -24,7 +26,14 @@ from converters._quiet import quiet
 __all__ = ["export_onnx"]
 
 
-def export_onnx(programs: Sequence[Program], path: Path, precision: Precision = "float32", *, opset: int = 18) -> Path:
+def export_onnx(
+    programs: Sequence[Program],
+    path: Path,
+    precision: Precision = "float32",
+    details: ONNX | None = None,
+    *,
+    opset: int = 18,
+) -> Path:
     """Writes one .onnx file, or for several programs a folder ``path`` with ``<signature>.onnx`` in it.
 
     Inputs and outputs carry the program's names. What the module quantizes is written with the module's own integers
@@ -41,6 +50,7 @@ def export_onnx(programs: Sequence[Program], path: Path, precision: Precision = 
         programs: the signatures; their names differ from each other.
         path: where to write; its folder must exist.
         precision: ``"float16"`` halves the float weights and costs about 1e-3 of their precision.
+        details: what else was chosen.
         opset: the version of ONNX's operators; 18 runs on onnxruntime 1.14 of 2023 and later.
 
     Returns:
@@ -54,7 +64,7 @@ def export_onnx(programs: Sequence[Program], path: Path, precision: Precision = 
     if not names or len(set(names)) < len(names):
         raise ConversionError(f"Signatures {names} were given: give at least one, each under a name of its own.")
     path = Path(path)
-    written = {program.name: _convert(program, precision, opset) for program in programs}
+    written = {program.name: _convert(program, precision, details or ONNX(), opset) for program in programs}
     if len(written) == 1:
         _replace_file(path, written[names[0]])
     else:
@@ -62,13 +72,14 @@ def export_onnx(programs: Sequence[Program], path: Path, precision: Precision = 
     return path
 
 
-def _convert(program: Program, precision: Precision, opset: int) -> bytes:
+def _convert(program: Program, precision: Precision, details: ONNX, opset: int) -> bytes:
     """The file of one signature."""
     try:
         with quiet():
             require_exporter()
             model = _translate(program, opset)
             fuse(model)
+            make_ends_integer(model, inputs=details.integer_inputs, outputs=details.integer_outputs)
             if precision == "float16":
                 store_float16(model)
             slim(model)

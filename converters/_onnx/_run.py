@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from converters._ends import IntegerEnd
 from converters._errors import InputError, ModelFileError
-from converters._onnx._file import signature_paths
+from converters._onnx._file import read_models, signature_paths
+from converters._onnx._integer_ends import read_integer_ends
 from converters._onnx._libraries import onnxruntime_library
 from converters._onnx._part import part_weights
 from converters._quiet import quiet
@@ -96,6 +98,10 @@ class ONNXModel:
         except Exception as error:
             raise _refused(self._path, error) from error
         return dict(zip(expected.outputs, answers, strict=True))
+
+    def integer_ends(self, signature: str = "main") -> dict[str, IntegerEnd]:
+        """What the integers of quantized inputs and outputs mean, by name."""
+        return read_integer_ends(read_models(self._path)[signature])
 
 
 def _open(path: Path, threads: int, optimized: bool) -> Any:

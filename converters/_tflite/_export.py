@@ -13,11 +13,12 @@ from typing import Any
 from torch import nn
 from torch.export import ExportedProgram
 
+from converters._details import TFLite
 from converters._errors import ConversionError, MissingExtraError, MobileDistillError
 from converters._program import Precision, Program, _NamedOutputs, export_program
 from converters._quiet import quiet
 from converters._tflite._float16 import store_float16
-from converters._tflite._float_io import make_io_float
+from converters._tflite._float_io import float_ends, make_io_float
 from converters._tflite._float_islands import fence_float_islands, take_fences_out
 from converters._tflite._mean_layout import average_in_place
 from converters._tflite._pack import pack_model
@@ -30,12 +31,14 @@ from converters._tflite._transposes import list_places_in_place
 __all__ = ["export_tflite"]
 
 
-def export_tflite(programs: Sequence[Program], path: Path, precision: Precision = "float32") -> Path:
+def export_tflite(
+    programs: Sequence[Program], path: Path, precision: Precision = "float32", details: TFLite | None = None
+) -> Path:
     """Writes one .tflite file with one signature per program; weights that are equal are stored once.
 
-    Inputs and outputs are float32 under the program's own names, whatever is quantized inside. What the module
-    quantizes is written with the module's own integers; ``precision`` says how the rest is stored. Nothing
-    reaches the terminal, and the file appears whole or not at all.
+    Inputs and outputs are float32 under the program's own names, whatever is quantized inside, unless the details say
+    otherwise. What the module quantizes is written with the module's own integers; ``precision`` says how the rest is
+    stored. Nothing reaches the terminal, and the file appears whole or not at all.
 
     Example:
         >>> export_tflite([Program(net, {"features": torch.zeros(1, 1, 40, 101)}, ("logits",))], Path("net.tflite"))
@@ -45,6 +48,7 @@ def export_tflite(programs: Sequence[Program], path: Path, precision: Precision 
         programs: the signatures; their names differ from each other.
         path: where to write; its folder must exist.
         precision: ``"float16"`` halves the float weights and costs about 1e-3 of their precision.
+        details: what else was chosen.
 
     Returns:
         ``path``.
@@ -59,7 +63,7 @@ def export_tflite(programs: Sequence[Program], path: Path, precision: Precision 
     path = Path(path)
     with _evaluating([program.module for program in programs]):
         written = _convert(programs)
-    _write_whole(path, _improve(written, precision, programs))
+    _write_whole(path, _improve(written, precision, programs, details or TFLite()))
     return path
 
 
@@ -92,12 +96,14 @@ def _convert(programs: Sequence[Program]) -> bytes:
         ) from error
 
 
-def _improve(written: bytes, precision: Precision, programs: Sequence[Program]) -> bytes:
-    """The same model with float inputs and outputs in the programs' order, without detours and without waste."""
+def _improve(written: bytes, precision: Precision, programs: Sequence[Program], details: TFLite) -> bytes:
+    """The same model with the ends that were wished for, in the programs' order, without detours and without waste."""
     model = parse(written, "what litert-torch wrote")
     _order_ends(model, programs)
     _name_graph_tensors(model)
-    make_io_float(model)
+    make_io_float(model, inputs=not details.integer_inputs, outputs=not details.integer_outputs)
+    if floats := float_ends(model, inputs=details.integer_inputs, outputs=details.integer_outputs):
+        raise ConversionError(f"{floats} are not integers in TFLite: leave integer_inputs and integer_outputs out.")
     take_fences_out(model)
     gather_integers(model)
     average_in_place(model)

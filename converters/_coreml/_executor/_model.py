@@ -17,6 +17,7 @@ from converters._coreml._executor._images import as_read, images
 from converters._coreml._executor._operators import OPERATORS
 from converters._coreml._package import open_package
 from converters._coreml._slim import load_program
+from converters._ends import IntegerEnd
 from converters._errors import InputError, MobileDistillError, ModelFileError
 
 __all__ = ["CoreMLModel", "FileSignature"]
@@ -90,6 +91,10 @@ class CoreMLModel:
                 raise InputError(f"Input {name!r} has shape {inputs[name].shape}; {self._path} reads {shape}.")
         with torch.no_grad():
             return self._functions[signature].run(inputs, self._precision)
+
+    def integer_ends(self, signature: str = "main") -> dict[str, IntegerEnd]:
+        """None: Core ML has integer inputs and outputs from iOS 26 on, and no package of ours has."""
+        return {}
 
 
 class _Function:
