@@ -21,6 +21,10 @@ __all__ = ["Model", "convert", "download_bytes", "format_of", "load", "read_inte
 _SUFFIXES: dict[Format, str] = {"tflite": ".tflite", "coreml": ".mlpackage", "onnx": ".onnx"}
 
 
+_RUNTIME_SUFFIX = ".ort"
+"""onnxruntime's own format: loaded as ONNX is, written beside it."""
+
+
 class Model(Protocol):
     """An exported file behind its own runtime."""
 
@@ -60,6 +64,8 @@ def convert(
     if not wanted:
         raise InputError("convert was given no program; give it at least one signature to write.")
     format = format_of(path)
+    if path.suffix == _RUNTIME_SUFFIX:
+        raise InputError(f"{path} is written beside an .onnx: give that path, and details=ONNX(ort=True).")
     check_names(wanted)
     check_details(details, format, wanted)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -106,6 +112,8 @@ def load(path: Path, *, threads: int = 1, optimized: bool = True) -> Model:
 def read_integers(path: Path) -> dict[str, list[IntegerLayer]]:
     """The quantized layers that a file holds, by signature, in execution order and in torch's layout."""
     format = format_of(path)
+    if path.suffix == _RUNTIME_SUFFIX:
+        raise InputError(f"{path} is onnxruntime's own format, made for running: read the .onnx that it was made from.")
     if format == "tflite":
         from converters._tflite import read_integers as read_tflite
 
@@ -128,6 +136,8 @@ def format_of(path: Path) -> Format:
     for format, suffix in _SUFFIXES.items():
         if path.suffix == suffix:
             return format
+    if path.suffix == _RUNTIME_SUFFIX:
+        return "onnx"
     raise InputError(f"{path} ends in {path.suffix or 'nothing'!r}; the formats are .tflite, .mlpackage and .onnx.")
 
 

@@ -130,19 +130,47 @@ class TFLite:
 class ONNX:
     """What can be chosen about an .onnx.
 
+    Example:
+        >>> ONNX(opset=21, dynamic={"image": {0: "batch", 2: "height"}}).opset
+        21
+
     Attributes:
+        opset: the version of ONNX's operators, 18 to 25; 18 runs on onnxruntime 1.14 of 2023 and later.
+        dynamic: ``("batch",)`` frees the first axis of every input; a mapping frees and names axes, input by input.
+        ort: also writes the file in onnxruntime's own format, optimized for phones, beside the .onnx: ``net.ort``.
         integer_inputs: uint8 inputs for what the module quantizes right at its entrance, without QuantizeLinear there.
             Scale and zero point stand in the file's metadata, and in ``load(path).integer_ends()``.
         integer_outputs: uint8 outputs likewise.
     """
 
+    opset: int = 18
+    dynamic: tuple[Literal["batch"], ...] | Mapping[str, Mapping[int, str]] = ()
+    ort: bool = False
     integer_inputs: bool = False
     integer_outputs: bool = False
 
     format: ClassVar[Format] = "onnx"
 
+    def __post_init__(self) -> None:
+        if self.opset not in _OPSETS:
+            raise InputError(f"ONNX(opset={self.opset!r}) cannot be written; choose one from 18 to 25.")
+        if not isinstance(self.dynamic, Mapping) and self.dynamic not in ((), ("batch",)):
+            raise InputError(
+                f'ONNX(dynamic={self.dynamic!r}) is not understood; give ("batch",), or names by axis for each input,'
+                ' such as {"image": {2: "height"}}.'
+            )
+
+    def free_axes(self, program: Program) -> dict[str, dict[int, str]]:
+        """What the free axes of each input are called."""
+        if isinstance(self.dynamic, Mapping):
+            return {name: dict(axes) for name, axes in self.dynamic.items()}
+        return {name: dict.fromkeys((0,), "batch") for name in program.inputs if self.dynamic}
+
 
 Details = TFLite | CoreML | ONNX
+
+
+_OPSETS = range(18, 26)  # torch writes 18 where less is asked for; onnxruntime 1.32 runs 25
 
 
 def check_details(details: Details | None, format: Format, programs: Sequence[Program]) -> None:
@@ -161,7 +189,10 @@ def check_details(details: Details | None, format: Format, programs: Sequence[Pr
     if isinstance(details, CoreML):
         _check_images(details, programs)
         _check_outputs(details, programs)
-    elif details.integer_inputs or details.integer_outputs:
+        return
+    if isinstance(details, ONNX):
+        _check_axes(details, programs)
+    if details.integer_inputs or details.integer_outputs:
         for program in programs:
             check_integer_ends(program, inputs=details.integer_inputs, outputs=details.integer_outputs)
 
@@ -183,6 +214,16 @@ def _check_images(details: CoreML, programs: Sequence[Program]) -> None:
                 f"Input {name!r} of shape {shape} cannot be a {image.color} image of Core ML;"
                 f" that is a float input of shape (1, {image.channels}, height, width)."
             )
+
+
+def _check_axes(details: ONNX, programs: Sequence[Program]) -> None:
+    for program in programs:
+        for name, axes in details.free_axes(program).items():
+            if name not in program.inputs:
+                raise InputError(f"ONNX(dynamic) names {name!r}; the inputs are {list(program.inputs)}.")
+            rank = program.inputs[name].dim()
+            if wrong := [axis for axis, label in axes.items() if axis not in range(rank) or not label.isidentifier()]:
+                raise InputError(f"ONNX(dynamic) names axes {wrong} of {name!r}, which has axes 0 to {rank - 1}.")
 
 
 def _check_outputs(details: CoreML, programs: Sequence[Program]) -> None:

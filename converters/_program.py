@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -137,8 +137,25 @@ class _NamedOutputs(nn.Module):
         return dict(zip(self._outputs, returned, strict=True))
 
 
-def export_program(program: Program) -> torch.export.ExportedProgram:
+class _InOrder(nn.Module):
+    """A module as positions: torch.export cannot free the axes of keyword inputs."""
+
+    def __init__(self, program: Program) -> None:
+        super().__init__()
+        self.module = program.module
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        return _as_tuple(self.module(*inputs))
+
+
+def export_program(
+    program: Program, free_axes: Mapping[str, Iterable[int]] | None = None
+) -> torch.export.ExportedProgram:
     """Traces one signature; every parameter is named by its path inside ``program.module``, behind ``module.``.
+
+    Args:
+        program: the signature.
+        free_axes: the axes of each input that may have any length, as far as the module lets them; None for none.
 
     Raises:
         ConversionError: ``torch.export`` cannot trace the module.
@@ -146,7 +163,11 @@ def export_program(program: Program) -> torch.export.ExportedProgram:
     module = _NamedOutputs(program).eval()
     try:
         inputs = {name: value.contiguous() for name, value in program.inputs.items()}
-        return torch.export.export(module, (), kwargs=inputs)
+        if free_axes is None:
+            return torch.export.export(module, (), kwargs=inputs)
+        shapes = [dict.fromkeys(free_axes.get(name, ()), torch.export.Dim.AUTO) for name in inputs]
+        longer = tuple(_longer(value, axes) for value, axes in zip(inputs.values(), shapes, strict=True))
+        return torch.export.export(_InOrder(program).eval(), longer, dynamic_shapes=(tuple(shapes),))
     except MobileDistillError:
         raise
     except Exception as error:
@@ -155,6 +176,14 @@ def export_program(program: Program) -> torch.export.ExportedProgram:
             f"Signature {program.name!r} of {type(program.module).__name__} cannot be traced by torch.export:"
             f" {reason} Rewrite that part without data-dependent control flow."
         ) from error
+
+
+def _longer(value: Tensor, axes: Iterable[int]) -> Tensor:
+    """At least two along each free axis: torch.export takes a length of 1 for one that stays."""
+    for axis in axes:
+        if value.shape[axis] == 1:
+            value = torch.cat([value, value], axis)
+    return value
 
 
 def _as_tuple(returned: Tensor | Sequence[Tensor] | Mapping[str, Tensor]) -> tuple[Tensor, ...]:

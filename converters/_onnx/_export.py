@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from converters._onnx._fuse import fuse
 from converters._onnx._graph import graphs
 from converters._onnx._integer_ends import make_ends_integer
 from converters._onnx._libraries import onnx_library, require_exporter
+from converters._onnx._ort import write_ort
 from converters._onnx._slim import rename, slim
 from converters._program import Precision, Program, export_program
 from converters._quiet import quiet
@@ -31,8 +32,6 @@ def export_onnx(
     path: Path,
     precision: Precision = "float32",
     details: ONNX | None = None,
-    *,
-    opset: int = 18,
 ) -> Path:
     """Writes one .onnx file, or for several programs a folder ``path`` with ``<signature>.onnx`` in it.
 
@@ -51,7 +50,6 @@ def export_onnx(
         path: where to write; its folder must exist.
         precision: ``"float16"`` halves the float weights and costs about 1e-3 of their precision.
         details: what else was chosen.
-        opset: the version of ONNX's operators; 18 runs on onnxruntime 1.14 of 2023 and later.
 
     Returns:
         ``path``.
@@ -64,20 +62,24 @@ def export_onnx(
     if not names or len(set(names)) < len(names):
         raise ConversionError(f"Signatures {names} were given: give at least one, each under a name of its own.")
     path = Path(path)
-    written = {program.name: _convert(program, precision, details or ONNX(), opset) for program in programs}
+    details = details or ONNX()
+    written = {program.name: _convert(program, precision, details) for program in programs}
     if len(written) == 1:
         _replace_file(path, written[names[0]])
     else:
         _replace_folder(path, written)
+    if details.ort:
+        for file in sorted(path.glob("*.onnx")) if path.is_dir() else [path]:
+            write_ort(file)
     return path
 
 
-def _convert(program: Program, precision: Precision, details: ONNX, opset: int) -> bytes:
+def _convert(program: Program, precision: Precision, details: ONNX) -> bytes:
     """The file of one signature."""
     try:
         with quiet():
             require_exporter()
-            model = _translate(program, opset)
+            model = _translate(program, details)
             fuse(model)
             make_ends_integer(model, inputs=details.integer_inputs, outputs=details.integer_outputs)
             if precision == "float16":
@@ -97,18 +99,18 @@ def _convert(program: Program, precision: Precision, details: ONNX, opset: int) 
         ) from error
 
 
-def _translate(program: Program, opset: int) -> Any:
+def _translate(program: Program, details: ONNX) -> Any:
     """The ``onnx.ModelProto`` that torch writes, its ends named as the program's."""
     import torch
 
-    exported = fold_weight_quantization(export_program(program))
-    translated = torch.onnx.export(
-        exported, (), kwargs=dict(program.inputs), dynamo=True, verbose=False, optimize=True, opset_version=opset
-    )
+    free_axes = details.free_axes(program)
+    exported = fold_weight_quantization(export_program(program, free_axes or None))
+    translated = torch.onnx.export(exported, (), dynamo=True, verbose=False, opset_version=details.opset)
     if translated is None:
         raise ConversionError(f"{type(program.module).__name__} was not translated by torch.onnx; update torch.")
     model = translated.model_proto
     _name_ends(model.graph, list(program.inputs), list(program.outputs))
+    _name_axes(model.graph, free_axes)
     return model
 
 
@@ -127,6 +129,24 @@ def _name_ends(graph: Any, inputs: list[str], outputs: list[str]) -> None:
     values |= {tensor.name for inner in graphs(graph) for tensor in inner.initializer}
     in_the_way = {name: f"{name}.inner" for name in values & set(ends.values()) - set(ends)}
     rename(graph, {**in_the_way, **ends})
+
+
+def _name_axes(graph: Any, free_axes: Mapping[str, Mapping[int, str]]) -> None:
+    """Gives free axes the names that were wished for, on inputs and wherever the same length comes out."""
+    labels = {}
+    for value in graph.input:
+        for axis, label in free_axes.get(value.name, {}).items():
+            size = value.type.tensor_type.shape.dim[axis]
+            if not size.dim_param:
+                raise ConversionError(
+                    f"Axis {axis} of {value.name!r} cannot be free: the module fixes it to {size.dim_value}."
+                    " Take it out of ONNX(dynamic), or write the module for any length."
+                )
+            labels[size.dim_param] = label
+    for value in (*graph.input, *graph.output):
+        for size in value.type.tensor_type.shape.dim:
+            if size.dim_param:
+                size.dim_param = labels.get(size.dim_param, size.dim_param)
 
 
 def _reason(error: BaseException) -> str:
@@ -174,6 +194,6 @@ def _remove_folder(path: Path) -> None:
     """Away with the folder of an earlier export; one that holds anything else is not ours to delete."""
     if not path.is_dir():
         return
-    if foreign := sorted(part.name for part in path.iterdir() if part.suffix != ".onnx"):
+    if foreign := sorted(part.name for part in path.iterdir() if part.suffix not in (".onnx", ".ort")):
         raise ConversionError(f"{path} is a folder that holds {foreign[0]!r}, no export of ours; give another path.")
     shutil.rmtree(path)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from converters._ends import IntegerEnd
-from converters._errors import ConversionError
+from converters._errors import ConversionError, ModelFileError
 from converters._onnx._graph import GraphView, set_nodes
 from converters._onnx._libraries import onnx_library
 
-__all__ = ["make_ends_integer", "read_integer_ends"]
+__all__ = ["integer_ends", "make_ends_integer"]
 
 _KEY = "integer."
 """Before the name of an input or output in the file's metadata; the value holds its scale and zero point."""
@@ -40,16 +41,25 @@ def make_ends_integer(model: Any, *, inputs: bool, outputs: bool) -> None:
             _note(model, value, _drop_dequantizer(graph, value.name))
 
 
-def read_integer_ends(model: Any) -> dict[str, IntegerEnd]:
-    """The integer ends that a file's metadata describes."""
-    onnx = onnx_library()
-    types = {value.name: value.type.tensor_type.elem_type for value in (*model.graph.input, *model.graph.output)}
-    notes = {entry.key.removeprefix(_KEY): entry.value for entry in model.metadata_props if entry.key.startswith(_KEY)}
+def integer_ends(notes: Mapping[str, str], dtypes: Mapping[str, Any]) -> dict[str, IntegerEnd]:
+    """The integer ends that a file's metadata describes.
+
+    Args:
+        notes: the metadata.
+        dtypes: of the file's inputs and outputs, by name.
+
+    Raises:
+        ModelFileError: a note is none of ours.
+    """
     ends = {}
-    for name in notes.keys() & types.keys():
-        note = json.loads(notes[name])
-        dtype = onnx.helper.tensor_dtype_to_np_dtype(types[name])
-        ends[name] = IntegerEnd(float(note["scale"]), int(note["zero_point"]), np.dtype(dtype))
+    for name, dtype in dtypes.items():
+        if _KEY + name not in notes or dtype not in (np.int8, np.uint8):
+            continue
+        try:
+            note = json.loads(notes[_KEY + name])
+            ends[name] = IntegerEnd(float(note["scale"]), int(note["zero_point"]), np.dtype(dtype))
+        except (ValueError, KeyError, TypeError):
+            raise ModelFileError(f"The metadata {_KEY + name!r} holds no scale and zero point; export anew.") from None
     return ends
 
 

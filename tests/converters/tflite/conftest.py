@@ -27,13 +27,13 @@ def quantized(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     program = Program(quantized_net(8), {"features": example_input()}, ("logits",))
     path = tmp_path_factory.mktemp("quantized") / "net.tflite"
     assert export_tflite([program], path) == path
-    return Exported(program, path, _convert([program], TFLite()))
+    return Exported(program, path, _convert([program]))
 
 
 @pytest.fixture(scope="session")
 def floats(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     program = Program(float_net(8), {"features": example_input()}, ("logits",))
-    path, raw = tmp_path_factory.mktemp("float32") / "net.tflite", _convert([program], TFLite())
+    path, raw = tmp_path_factory.mktemp("float32") / "net.tflite", _convert([program])
     path.write_bytes(_improve(raw, "float32", [program], TFLite()))
     return Exported(program, path, raw)
 
