@@ -2,7 +2,7 @@
 
 from converters._child import run_in_child
 from converters._convert import Model, convert, download_bytes, format_of, load, read_integers, size_bytes, suffix_of
-from converters._details import ONNX, Color, CoreML, Details, Image, Target, TFLite
+from converters._details import ONNX, Color, CoreML, Details, Image, Runtime, Target, TFLite
 from converters._ends import IntegerEnd
 from converters._errors import (
     ConversionError,
@@ -41,6 +41,7 @@ __all__ = [
     "ParityError",
     "Precision",
     "Program",
+    "Runtime",
     "TFLite",
     "Target",
     "TrainingError",

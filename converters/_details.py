@@ -14,10 +14,24 @@ from converters._ends import check_integer_ends
 from converters._errors import InputError
 from converters._program import Format, Program
 
-__all__ = ["LABEL_SUFFIX", "ONNX", "Color", "CoreML", "Details", "Image", "TFLite", "Target", "check_details"]
+__all__ = [
+    "LABEL_SUFFIX",
+    "ONNX",
+    "Color",
+    "CoreML",
+    "Details",
+    "Image",
+    "Runtime",
+    "TFLite",
+    "Target",
+    "check_details",
+]
 
 Target = Literal["iOS16", "iOS17", "iOS18"]
 """The oldest system that must run a Core ML package."""
+
+Runtime = Literal["2.14"]
+"""A runtime for .tflite files that phones and boards in the field carry."""
 
 Color = Literal["RGB", "BGR", "GRAYSCALE"]
 
@@ -115,15 +129,26 @@ class TFLite:
     """What can be chosen about a .tflite.
 
     Attributes:
+        runtime: the oldest runtime that must load it: a file with an operator, or a version of one, that this runtime
+            lacks is refused by name. None asks for none.
+        description: what it does, and whatever else is to be said: the format has one field of text.
         integer_inputs: int8 inputs for what the module quantizes right at its entrance, without QUANTIZE there. Scale
             and zero point stand in the file's tensor, and in ``load(path).integer_ends()``.
         integer_outputs: int8 outputs likewise.
     """
 
+    runtime: Runtime | None = None
+    description: str = ""
     integer_inputs: bool = False
     integer_outputs: bool = False
 
     format: ClassVar[Format] = "tflite"
+
+    def __post_init__(self) -> None:
+        if self.runtime not in (None, *get_args(Runtime)):
+            raise InputError(
+                f"TFLite(runtime={self.runtime!r}) is unknown; choose one of {', '.join(get_args(Runtime))}."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from converters._details import ONNX
 from converters._errors import ConversionError, MobileDistillError
@@ -23,6 +23,9 @@ from converters._onnx._ort import write_ort
 from converters._onnx._slim import rename, slim
 from converters._program import Precision, Program, export_program
 from converters._quiet import quiet
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["export_onnx"]
 
@@ -105,6 +108,7 @@ def _translate(program: Program, details: ONNX) -> Any:
 
     free_axes = details.free_axes(program)
     exported = fold_weight_quantization(export_program(program, free_axes or None))
+    _check_free(exported, program, free_axes)
     translated = torch.onnx.export(exported, (), dynamo=True, verbose=False, opset_version=details.opset)
     if translated is None:
         raise ConversionError(f"{type(program.module).__name__} was not translated by torch.onnx; update torch.")
@@ -112,6 +116,21 @@ def _translate(program: Program, details: ONNX) -> Any:
     _name_ends(model.graph, list(program.inputs), list(program.outputs))
     _name_axes(model.graph, free_axes)
     return model
+
+
+def _check_free(
+    exported: torch.export.ExportedProgram, program: Program, free_axes: Mapping[str, Mapping[int, str]]
+) -> None:
+    from torch.fx.experimental.symbolic_shapes import is_concrete_int
+
+    read = {node.name: node for node in exported.graph.nodes if node.op == "placeholder"}
+    for name, place in zip(program.inputs, exported.graph_signature.user_inputs, strict=True):
+        for axis in free_axes.get(name, {}):
+            if is_concrete_int(length := read[str(place)].meta["val"].shape[axis]):
+                raise ConversionError(
+                    f"Axis {axis} of {name!r} cannot be free: the module fixes it to {length}."
+                    " Take it out of ONNX(dynamic), or write the module for any length."
+                )
 
 
 def _name_ends(graph: Any, inputs: list[str], outputs: list[str]) -> None:
@@ -136,13 +155,7 @@ def _name_axes(graph: Any, free_axes: Mapping[str, Mapping[int, str]]) -> None:
     labels = {}
     for value in graph.input:
         for axis, label in free_axes.get(value.name, {}).items():
-            size = value.type.tensor_type.shape.dim[axis]
-            if not size.dim_param:
-                raise ConversionError(
-                    f"Axis {axis} of {value.name!r} cannot be free: the module fixes it to {size.dim_value}."
-                    " Take it out of ONNX(dynamic), or write the module for any length."
-                )
-            labels[size.dim_param] = label
+            labels[value.type.tensor_type.shape.dim[axis].dim_param] = label
     for value in (*graph.input, *graph.output):
         for size in value.type.tensor_type.shape.dim:
             if size.dim_param:

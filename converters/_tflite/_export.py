@@ -22,6 +22,7 @@ from converters._tflite._float_io import float_ends, make_io_float
 from converters._tflite._float_islands import fence_float_islands, take_fences_out
 from converters._tflite._mean_layout import average_in_place
 from converters._tflite._pack import pack_model
+from converters._tflite._runtimes import demand_runtime
 from converters._tflite._same_padding import fuse_same_padding
 from converters._tflite._schema import parse
 from converters._tflite._slim import slim
@@ -112,6 +113,9 @@ def _improve(written: bytes, precision: Precision, programs: Sequence[Program], 
     if precision == "float16":
         store_float16(model)
     slim(model)
+    model.description = details.description or None
+    if details.runtime is not None:
+        demand_runtime(model, details.runtime)
     return pack_model(model)
 
 
