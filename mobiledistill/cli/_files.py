@@ -13,6 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from converters import (
+    ONNX,
+    CoreML,
+    Details,
+    Format,
     InputError,
     Parity,
     ParityError,
@@ -45,6 +49,8 @@ def convert(
     to: Annotated[Path, typer.Option("--to", help="Folder for the files.")] = Path(),
     formats: options.Formats = "tflite,coreml,onnx",
     half: Annotated[bool, typer.Option("--fp16", help="Store floats in 16 bits.")] = False,
+    target: Annotated[str | None, typer.Option(help="Oldest system for Core ML: iOS16, iOS17 or iOS18.")] = None,
+    opset: Annotated[int, typer.Option(help="Version of ONNX's operators, 18 to 25.")] = 18,
     as_json: options.Json = False,
 ) -> None:
     """Write an exported torch program as .tflite, .mlpackage and .onnx, and prove each file."""
@@ -54,6 +60,7 @@ def convert(
             " torch.export.save(torch.export.export(module, inputs), 'model.pt2')."
         )
     wanted = options.formats_of(formats)
+    details: dict[Format, Details] = {"coreml": CoreML(target=target), "onnx": ONNX(opset=opset)}  # type: ignore[arg-type]  # CoreML checks it
     written = {}
     with progress_bars() as progress:
         from mobiledistill._progress import Event
@@ -61,7 +68,9 @@ def convert(
         for number, format in enumerate(wanted):
             progress(Event("convert", number, len(wanted), format))
             path = to / f"{source.stem}{suffix_of(format)}"
-            parity = run_in_child(_convert_one, source, path, half, what=str(source), timeout_s=1800)
+            parity = run_in_child(
+                _convert_one, source, path, half, details.get(format), what=str(source), timeout_s=1800
+            )
             written[format] = (path, parity)
         progress(Event("convert", len(wanted), len(wanted)))
     if as_json:
@@ -146,10 +155,10 @@ def _profile_table(found: dict[str, Measurement]) -> Table:
     return table
 
 
-def _convert_one(source: Path, path: Path, half: bool) -> Parity:
+def _convert_one(source: Path, path: Path, half: bool, details: Details | None) -> Parity:
     program = load_program(source)
     precision = "float16" if half else "float32"
-    write(program, path, precision=precision)  # type: ignore[arg-type]  # both are literals of Precision
+    write(program, path, precision=precision, details=details)  # type: ignore[arg-type]  # both are literals of Precision
     try:
         return prove(path, program, precision=precision)  # type: ignore[arg-type]  # likewise
     except ParityError:
