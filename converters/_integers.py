@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -85,24 +85,21 @@ class Inspection:
 
     Attributes:
         layers: its integers, in execution order; empty for a float module.
-        input_grids: the grid that each float input is put on right where it is read, by name; None where it is not.
-        output_grids: the grid that each float output lies on, by name; None for an output on none.
+        output_steps: the step of the grid that each output lies on, by name; None for a float output.
         quantized: whether anything in it is rounded onto a grid.
         rounds_float_arithmetic: whether it rounds what float operators return (norms, softmax ...), beside sums of
             integers. Those operators differ in their last bits from runtime to runtime, and then some of their values
             round otherwise.
+        input_grids: the grid that each float input is put on right where it is read, by name; None where it is not.
+        output_grids: the grid that each output lies on, by name; None for a float output.
     """
 
     layers: list[IntegerLayer]
-    input_grids: dict[str, Grid | None]
-    output_grids: dict[str, Grid | None]
+    output_steps: dict[str, float | None]
     quantized: bool
     rounds_float_arithmetic: bool
-
-    @property
-    def output_steps(self) -> dict[str, float | None]:
-        """The step of the grid that each output lies on, by name; None for an output on none."""
-        return {name: grid.scale if grid else None for name, grid in self.output_grids.items()}
+    input_grids: dict[str, Grid | None] = field(default_factory=dict)
+    output_grids: dict[str, Grid | None] = field(default_factory=dict)
 
 
 def inspect_module(program: Program) -> Inspection:
@@ -117,10 +114,11 @@ def inspect_module(program: Program) -> Inspection:
     quantizers = [node for node in nodes if node.target is torch.ops.quantized_decomposed.quantize_per_tensor.default]
     return Inspection(
         layers=[layer for layer in found if layer is not None],
-        input_grids=_input_grids(program, exported, constants),
-        output_grids=dict(zip(program.outputs, grids, strict=True)),
+        output_steps={name: grid.scale if grid else None for name, grid in zip(program.outputs, grids, strict=True)},
         quantized=any("quantized_decomposed" in str(node.target) for node in nodes),
         rounds_float_arithmetic=any(not _is_integer_arithmetic(node.all_input_nodes[0]) for node in quantizers),
+        input_grids=_input_grids(program, exported),
+        output_grids=dict(zip(program.outputs, grids, strict=True)),
     )
 
 
@@ -129,14 +127,12 @@ def module_integers(program: Program) -> list[IntegerLayer]:
     return inspect_module(program).layers
 
 
-def _input_grids(
-    program: Program, exported: torch.export.ExportedProgram, constants: dict[str, tuple[str, torch.Tensor]]
-) -> dict[str, Grid | None]:
-    read = [node for node in exported.graph.nodes if node.op == "placeholder" and node.name not in constants]
+def _input_grids(program: Program, exported: torch.export.ExportedProgram) -> dict[str, Grid | None]:
+    nodes = {node.name: node for node in exported.graph.nodes if node.op == "placeholder"}
     grids = {}
-    for name, node in zip(program.inputs, read, strict=True):
+    for name, place in zip(program.inputs, exported.graph_signature.user_inputs, strict=True):
         if program.inputs[name].is_floating_point():
-            found = _grids_behind(node)
+            found = _grids_behind(nodes[str(place)])
             grids[name] = found.pop() if len(found) == 1 else None
     return grids
 
