@@ -169,6 +169,10 @@ def _verify_signature(
     asked, inputs = _as_pixels(inputs, details)
     reference = _run_module(program, inputs)
     answers = _ask(path, program, asked)
+    for name, value in reference.items():
+        if name not in answers or answers[name].shape != value.shape:
+            found = f"in shape {answers[name].shape}" if name in answers else "not at all"
+            raise ParityError(f"{path.name} answers {name!r} {found}, where its module answers in shape {value.shape}.")
     result = compare(reference, answers, inspection.output_steps)
     where = f" First departing layer: {differences[0]}." if differences else ""
     if not inspection.quantized:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from converters import FORMATS, Format, InputError, Program, convert, load, suffix_of, verify
+from converters import FORMATS, Format, InputError, ParityError, Program, convert, load, suffix_of, verify
 from tests.converters._networks import ActivationGrid, freeze
 
 IMAGES = np.random.default_rng(0).normal(size=(32, 24, 20, 3)).astype(np.float32)
@@ -93,6 +93,17 @@ def test_sounds_have_channels_too(tmp_path: Path) -> None:
 
     assert load(path).run({"sound": np.zeros((1, 40, 2), np.float32)})["y"].shape == (1, 36, 3)
     assert verify(path, program).sqnr_db >= 80
+
+
+def test_a_file_that_turned_its_answer_is_noticed(tmp_path: Path) -> None:
+    program = Program(nn.Conv2d(3, 4, 1).eval(), {"image": torch.randn(1, 3, 5, 6)}, ("map",))
+
+    path = convert(program.channels_last("map"), tmp_path / "net.onnx")
+
+    with pytest.raises(
+        ParityError, match=r"'map' in shape \(1, 5, 6, 4\), where its module answers in shape \(1, 4, 5"
+    ):
+        verify(path, program)
 
 
 def test_what_has_no_channels_is_refused(tmp_path: Path) -> None:
