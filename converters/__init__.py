@@ -2,6 +2,8 @@
 
 from converters._child import run_in_child
 from converters._convert import Model, convert, download_bytes, format_of, load, read_integers, size_bytes, suffix_of
+from converters._details import ONNX, Color, CoreML, Details, Image, Runtime, Target, TFLite
+from converters._ends import IntegerEnd
 from converters._errors import (
     ConversionError,
     DeviceError,
@@ -22,13 +24,19 @@ from converters._program import FORMATS, Format, Precision, Program
 
 __all__ = [
     "FORMATS",
+    "ONNX",
+    "Color",
     "ConversionError",
+    "CoreML",
+    "Details",
     "DeviceError",
     "Examination",
     "ExaminedOutput",
     "Format",
     "Grid",
+    "Image",
     "InputError",
+    "IntegerEnd",
     "IntegerLayer",
     "KerasModel",
     "MissingExtraError",
@@ -40,6 +48,9 @@ __all__ = [
     "ParityError",
     "Precision",
     "Program",
+    "Runtime",
+    "TFLite",
+    "Target",
     "TrainingError",
     "compare",
     "convert",

@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters._computed import ComputedValue
+from converters._details import ONNX, CoreML, Details, TFLite, check_details
+from converters._ends import IntegerEnd
 from converters._errors import InputError
 from converters._integers import Grid, IntegerLayer
 from converters._keras import KerasModel, export_keras
-from converters._program import Format, Precision, Program, check_program
+from converters._program import Format, Precision, Program, check_names, check_program
 
 __all__ = [
     "Model",
@@ -31,6 +33,10 @@ __all__ = [
 ]
 
 _SUFFIXES: dict[Format, str] = {"tflite": ".tflite", "coreml": ".mlpackage", "onnx": ".onnx"}
+
+
+_RUNTIME_SUFFIX = ".ort"
+"""onnxruntime's own format: loaded as ONNX is, written beside it."""
 
 
 class Signature(Protocol):
@@ -59,38 +65,61 @@ class Model(Protocol):
         """Answers inputs of any batch size; a file of batch 1 is asked sample by sample."""
         ...
 
+    def integer_ends(self, signature: str = "main") -> Mapping[str, IntegerEnd]:
+        """What the integers of quantized inputs and outputs mean, by name; float ends are not among them."""
+        ...
 
-def convert(source: Program | Sequence[Program] | KerasModel, path: Path, *, precision: Precision = "float32") -> Path:
+
+def convert(
+    source: Program | Sequence[Program] | KerasModel,
+    path: Path,
+    *,
+    precision: Precision = "float32",
+    details: Details | None = None,
+) -> Path:
     """Writes the signatures of a module to ``path``; its suffix (.tflite, .mlpackage, .onnx) chooses the format.
 
     Nothing is quantized here: integers are the module's own. The file is written whole or not at all.
 
+    Args:
+        source: the signatures, or a Keras model.
+        path: where to write.
+        precision: how what is not quantized is stored.
+        details: what else there is to choose: a ``TFLite``, ``CoreML`` or ``ONNX``, whichever the suffix asks for.
+
     Raises:
-        InputError: a weight holds NaN or infinity, or an example input is empty.
+        InputError: a weight holds NaN or infinity, or an example input is empty; the details are another format's, or
+            name what the programs do not have; or a name is not one that all formats can keep.
         ConversionError: the module cannot be written in that format.
         MissingExtraError: the format's libraries are not installed.
     """
     format = format_of(path)
     if isinstance(source, KerasModel):
+        if details is not None:
+            raise InputError("A Keras model's file is as its own exporter writes it: leave details out.")
         path.parent.mkdir(parents=True, exist_ok=True)
         return export_keras(source, path, format, precision)
     wanted = [source] if isinstance(source, Program) else list(source)
     if not wanted:
         raise InputError("convert was given no program; give it at least one signature to write.")
+    if path.suffix == _RUNTIME_SUFFIX:
+        raise InputError(f"{path} is written beside an .onnx: give that path, and details=ONNX(ort=True).")
     for program in wanted:
         check_program(program)
+    check_names(wanted)
+    check_details(details, format, wanted)
     path.parent.mkdir(parents=True, exist_ok=True)
     if format == "tflite":
         from converters._tflite import export_tflite
 
-        return export_tflite(wanted, path, precision)
+        return export_tflite(wanted, path, precision, details if isinstance(details, TFLite) else None)
     if format == "onnx":
         from converters._onnx import export_onnx
 
-        return export_onnx(wanted, path, precision)
+        return export_onnx(wanted, path, precision, details if isinstance(details, ONNX) else None)
     from converters._coreml import export_coreml
 
-    return export_coreml(wanted, path, precision)
+    return export_coreml(wanted, path, precision, details if isinstance(details, CoreML) else None)
 
 
 def load(path: Path, *, threads: int = 1, optimized: bool = True, half: bool = False) -> Model:
@@ -148,6 +177,8 @@ def computed_values(
 def read_integers(path: Path) -> dict[str, list[IntegerLayer]]:
     """The quantized layers that a file holds, by signature, in execution order and in torch's layout."""
     format = format_of(path)
+    if path.suffix == _RUNTIME_SUFFIX:
+        raise InputError(f"{path} is onnxruntime's own format, made for running: read the .onnx that it was made from.")
     if format == "tflite":
         from converters._tflite import read_integers as read_tflite
 
@@ -202,6 +233,8 @@ def format_of(path: Path) -> Format:
     for format, suffix in _SUFFIXES.items():
         if path.suffix == suffix:
             return format
+    if path.suffix == _RUNTIME_SUFFIX:
+        return "onnx"
     raise InputError(f"{path} ends in {path.suffix or 'nothing'!r}; the formats are .tflite, .mlpackage and .onnx.")
 
 
@@ -238,3 +271,6 @@ class _Batched:
             for i in range(batch_of(inputs))
         ]
         return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
+
+    def integer_ends(self, signature: str = "main") -> Mapping[str, IntegerEnd]:
+        return self._model.integer_ends(signature)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -103,6 +103,8 @@ class Inspection:
             round otherwise.
         stored_alone: integer weights of layers that compute in floats; files may unpack them on loading.
         grids: all grids of one scale that values are put on, each behind what tells the name of what is put there.
+        input_grids: the grid that each float input is put on right where it is read, by name; None where it is not.
+        output_grids: the grid that each output lies on, by name; None for a float output.
     """
 
     layers: list[IntegerLayer]
@@ -111,6 +113,8 @@ class Inspection:
     rounds_float_arithmetic: bool
     stored_alone: list[IntegerLayer]
     grids: Sequence[tuple[Callable[[], str], Grid]] = ()
+    input_grids: dict[str, Grid | None] = field(default_factory=dict)
+    output_grids: dict[str, Grid | None] = field(default_factory=dict)
 
 
 def inspect_module(program: Program) -> Inspection:
@@ -128,6 +132,8 @@ def inspect_module(program: Program) -> Inspection:
         output_steps={name: grid.scale if grid else None for name, grid in zip(program.outputs, grids, strict=True)},
         quantized=any("quantized_decomposed" in str(node.target) for node in nodes),
         rounds_float_arithmetic=any(not _is_integer_arithmetic(node.all_input_nodes[0]) for node in quantizers),
+        input_grids=_input_grids(program, exported),
+        output_grids=dict(zip(program.outputs, grids, strict=True)),
         stored_alone=[_alone(codes) for codes in fold_codes(exported) if codes.scale is not None],
         grids=[
             (partial(_quantized_name, node.all_input_nodes[0], constants), Grid(float(node.args[1]), int(node.args[2])))
@@ -144,6 +150,27 @@ def module_integers(program: Program) -> list[IntegerLayer]:
 def _alone(codes: Codes) -> IntegerLayer:
     scale = codes.scale if codes.scale is not None else np.ones(1, np.float32)
     return IntegerLayer(codes.name, codes.integers.astype(np.int8), scale.reshape(-1), None, None, None)
+
+
+def _input_grids(program: Program, exported: torch.export.ExportedProgram) -> dict[str, Grid | None]:
+    nodes = {node.name: node for node in exported.graph.nodes if node.op == "placeholder"}
+    grids = {}
+    for name, place in zip(program.inputs, exported.graph_signature.user_inputs, strict=True):
+        if program.inputs[name].is_floating_point():
+            found = _grids_behind(nodes[str(place)])
+            grids[name] = found.pop() if len(found) == 1 else None
+    return grids
+
+
+def _grids_behind(node: fx.Node) -> set[Grid | None]:
+    """The grids that a value is put on, over what only moves values; None for each other use."""
+    found: set[Grid | None] = set()
+    for user in node.users:
+        if user.target is torch.ops.quantized_decomposed.quantize_per_tensor.default:
+            found.add(Grid(float(user.args[1]), int(user.args[2])))  # type: ignore[arg-type]  # numbers by the schema
+        else:
+            found |= _grids_behind(user) if _aten_name(user) in _MOVERS else {None}
+    return found
 
 
 def _module_layer(node: fx.Node, constants: dict[str, tuple[str, torch.Tensor]]) -> IntegerLayer | None:

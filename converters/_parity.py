@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from converters._convert import batch_of, format_of, load, read_grids, read_integers
 from converters._departure import first_departure
+from converters._details import CoreML, Details
 from converters._errors import InputError, ParityError
 from converters._exact import InDoubles
 from converters._integers import Inspection, grid_differences, inspect_module, integer_differences
@@ -62,6 +63,7 @@ def verify(
     source: Program | Sequence[Program] | KerasModel,
     inputs: Mapping[str, Arrays] | Arrays | None = None,
     precision: Precision = "float32",
+    details: Details | None = None,
 ) -> Parity:
     """Runs a file beside its module on real inputs and raises where they part.
 
@@ -85,6 +87,8 @@ def verify(
             mapping by signature they are those of ``main`` (or of the first program). A signature without any is
             compared on its example inputs.
         precision: how what is not quantized was stored.
+        details: what else was chosen about the file. Inputs that it reads as images are given either as pixels in
+            uint8, or as the module reads them and then rounded to pixels.
 
     Raises:
         ParityError: the file departs from the module; the message names the first layer that does, by what the file
@@ -108,7 +112,13 @@ def verify(
         differences = {name: grid_differences(seen[name].grids, grids.get(name, [])) for name in seen}
     results = [
         _verify_signature(
-            path, program, seen[program.name], samples.get(program.name), precision, differences.get(program.name, [])
+            path,
+            program,
+            seen[program.name],
+            samples.get(program.name),
+            precision,
+            details,
+            differences.get(program.name, []),
         )
         for program in wanted
     ]
@@ -184,6 +194,7 @@ def _verify_signature(
     inspection: Inspection,
     inputs: Arrays | None,
     precision: Precision,
+    details: Details | None,
     differences: Sequence[str],
 ) -> Parity:
     inputs = inputs or {name: value.numpy() for name, value in program.inputs.items()}
@@ -197,8 +208,9 @@ def _verify_signature(
                 f"Input {name!r} has the shape {np.shape(inputs[name])}; signature {program.name!r} reads"
                 f" {tuple(example.shape)}, any number of samples along axis 0: give that shape."
             )
+    asked, inputs = _as_pixels(inputs, details)
     reference = _run_module(program, inputs)
-    answers = load(path).run(inputs, program.name)
+    answers = _ask(path, program, asked)
     try:
         _judge_form(path, reference, answers)
         result = compare(reference, answers, inspection.output_steps)
@@ -274,6 +286,26 @@ def _sample_db(reference: Arrays, answers: Arrays, sample: int) -> float:
     return min(sqnr_db(values[sample], answers[name][sample]) for name, values in reference.items())
 
 
+def _as_pixels(inputs: Arrays, details: Details | None) -> tuple[Arrays, Arrays]:
+    """What a file is asked, and what its module is: the same but for images."""
+    images = details.images if isinstance(details, CoreML) else {}
+    pixels = {
+        name: inputs[name] if inputs[name].dtype == np.uint8 else image.pixels(inputs[name])
+        for name, image in images.items()
+    }
+    values = {name: image.values(pixels[name].astype(np.uint8)) for name, image in images.items()}
+    return {**inputs, **pixels}, {**inputs, **values}
+
+
+def _ask(path: Path, program: Program, inputs: Arrays, *, optimized: bool = True) -> Arrays:
+    """A file's answers to the module's inputs, in the module's numbers, whatever its ends are."""
+    model = load(path, optimized=optimized)
+    ends = model.integer_ends(program.name)
+    asked = {name: ends[name].integers(value) if name in ends else value for name, value in inputs.items()}
+    answers = model.run(asked, program.name)
+    return {name: ends[name].values(value) if name in ends else value for name, value in answers.items()}
+
+
 def _judge_quantized(
     path: Path,
     program: Program,
@@ -286,7 +318,7 @@ def _judge_quantized(
 ) -> None:
     floats = _run_module(program, inputs, _without_activation_grids(program))
     rounding_db = _worst_db(floats, reference)
-    unoptimized = load(path, optimized=False).run(inputs, program.name) if format_of(path) == "onnx" else None
+    unoptimized = _ask(path, program, inputs, optimized=False) if format_of(path) == "onnx" else None
     try:
         _judge_answers(path, inspection, reference, answers, result, rounding_db)
         if unoptimized is not None:

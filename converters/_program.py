@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from converters._errors import ConversionError, InputError
+from converters._errors import ConversionError, InputError, MobileDistillError
 
-__all__ = ["FORMATS", "Format", "Precision", "Program", "check_program", "export_program"]
+__all__ = ["FORMATS", "Format", "Precision", "Program", "check_names", "check_program", "export_program"]
 
 Format = Literal["tflite", "coreml", "onnx"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -45,6 +46,83 @@ class Program:
         returned = self.module(*(inputs[name] for name in self.inputs))
         return dict(zip(self.outputs, _as_tuple(returned), strict=True))
 
+    def channels_last(self, *names: str) -> Program:
+        """The same signature with images as cameras deliver them, (batch, height, width, channels), under these names.
+
+        It means the same in every format. TFLite, which computes in that order, loses the transposition that it had at
+        the door; ONNX and Core ML, which compute channels first, gain one there.
+
+        Example:
+            >>> program = Program(nn.Conv2d(3, 8, 1), {"image": torch.zeros(1, 3, 4, 5)}, ("map",))
+            >>> program.channels_last("image")(image=torch.zeros(2, 4, 5, 3))["map"].shape
+            torch.Size([2, 8, 4, 5])
+
+        Args:
+            names: inputs and outputs of three axes or more, the second of them the channels.
+
+        Raises:
+            InputError: a name is no input or output, or has no channels.
+        """
+        ends = [*self.inputs, *self.outputs]
+        if unknown := [name for name in names if name not in ends]:
+            raise InputError(f"channels_last names {unknown}; inputs and outputs are {ends}.")
+        if flat := [name for name in names if name in self.inputs and self.inputs[name].dim() < 3]:
+            raise InputError(f"channels_last names {flat}, without the axes of an image: leave them out.")
+        inputs = {name: value.movedim(1, -1) if name in names else value for name, value in self.inputs.items()}
+        turned = _ChannelsLast(self.module, [name in names for name in ends], self.outputs)
+        return Program(turned, {name: value.contiguous() for name, value in inputs.items()}, self.outputs, self.name)
+
+
+class _ChannelsLast(nn.Module):
+    """A module whose chosen inputs and outputs have their channels last.
+
+    Args:
+        module: reads and answers channels first.
+        turned: for each input, then each output, whether it is a chosen one.
+        outputs: their names.
+    """
+
+    def __init__(self, module: nn.Module, turned: list[bool], outputs: tuple[str, ...]) -> None:
+        super().__init__()
+        self.module = module
+        self._turned = turned
+        self._outputs = outputs
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        first = [x.movedim(-1, 1) if turned else x for x, turned in zip(inputs, self._turned, strict=False)]
+        returned = _as_tuple(self.module(*first))
+        marked = list(zip(self._outputs, returned, self._turned[len(inputs) :], strict=True))
+        if flat := [name for name, y, turned in marked if turned and y.dim() < 3]:
+            raise InputError(f"channels_last names {flat}, without the axes of an image: leave them out.")
+        return tuple(y.movedim(1, -1) if turned else y for _, y, turned in marked)
+
+
+_TAKEN = {
+    *("any", "bool", "dict", "false", "func", "list", "program", "self", "state", "string", "tensor", "true", "tuple"),
+    *("bf16", "fp16", "fp32", "fp64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+}
+"""Words of Core ML's language, and the one that torch passes itself."""
+
+
+def check_names(programs: Sequence[Program]) -> None:
+    """Refuses names that one of the formats could not keep, so that all keep the same.
+
+    Raises:
+        InputError: names the names.
+    """
+    names = [name for program in programs for name in (program.name, *program.inputs, *program.outputs)]
+    wrong = sorted({name for name in names if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name)})
+    if wrong:
+        raise InputError(
+            f"Not every format can spell the names {wrong}: use letters, numbers and underscores, a letter first."
+        )
+    if taken := sorted({name for name in names if keyword.iskeyword(name) or name in _TAKEN}):
+        raise InputError(f"The names {taken} are words of Python or of Core ML's language: choose others.")
+    for program in programs:
+        ends = [*program.inputs, *program.outputs]
+        if twice := sorted({name for name in ends if ends.count(name) > 1}):
+            raise InputError(f"Signature {program.name!r} has {twice} twice among its inputs and outputs: rename one.")
+
 
 class _NamedOutputs(nn.Module):
     """Gives a module the signature's names: keyword inputs in, a dictionary out."""
@@ -60,8 +138,25 @@ class _NamedOutputs(nn.Module):
         return dict(zip(self._outputs, returned, strict=True))
 
 
-def export_program(program: Program) -> torch.export.ExportedProgram:
+class _InOrder(nn.Module):
+    """A module as positions: torch.export cannot free the axes of keyword inputs."""
+
+    def __init__(self, program: Program) -> None:
+        super().__init__()
+        self.module = program.module
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        return _as_tuple(self.module(*inputs))
+
+
+def export_program(
+    program: Program, free_axes: Mapping[str, Iterable[int]] | None = None
+) -> torch.export.ExportedProgram:
     """Traces one signature; every parameter is named by its path inside ``program.module``, behind ``module.``.
+
+    Args:
+        program: the signature.
+        free_axes: the axes of each input that may have any length, as far as the module lets them; None for none.
 
     Raises:
         ConversionError: ``torch.export`` cannot trace the module.
@@ -71,7 +166,14 @@ def export_program(program: Program) -> torch.export.ExportedProgram:
         inputs = {name: value.contiguous() for name, value in program.inputs.items()}
         with warnings.catch_warnings():  # recurrent layers keep a list of their own weights, of which torch complains
             warnings.filterwarnings("ignore", "The tensor attributes .*_flat_weights")
-            exported = torch.export.export(module, (), kwargs=inputs)
+            if free_axes is None:
+                exported = torch.export.export(module, (), kwargs=inputs)
+            else:
+                shapes = [dict.fromkeys(free_axes.get(name, ()), torch.export.Dim.AUTO) for name in inputs]
+                longer = tuple(_longer(value, axes) for value, axes in zip(inputs.values(), shapes, strict=True))
+                exported = torch.export.export(_InOrder(program).eval(), longer, dynamic_shapes=(tuple(shapes),))
+    except MobileDistillError:
+        raise
     except Exception as error:
         reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
         raise ConversionError(
@@ -129,6 +231,14 @@ def _place(error: Exception) -> str:
 def _path(name: str) -> str:
     """A weight's path in the module that a program was exported from."""
     return name.removeprefix("program.").removeprefix("module.")
+
+
+def _longer(value: Tensor, axes: Iterable[int]) -> Tensor:
+    """At least two along each free axis: torch.export takes a length of 1 for one that stays."""
+    for axis in axes:
+        if value.shape[axis] == 1:
+            value = torch.cat([value, value], axis)
+    return value
 
 
 def _as_tuple(returned: Tensor | Sequence[Tensor] | Mapping[str, Tensor]) -> tuple[Tensor, ...]:

@@ -6,8 +6,11 @@ A trained model, data and a budget in; out come the files, in TFLite, Core ML an
 from typing import TYPE_CHECKING, Any
 
 from converters import (
+    ONNX,
     ConversionError,
+    CoreML,
     DeviceError,
+    Image,
     InputError,
     KerasModel,
     MissingExtraError,
@@ -16,6 +19,7 @@ from converters import (
     Parity,
     ParityError,
     Program,
+    TFLite,
     TrainingError,
     convert,
     load,
@@ -53,6 +57,7 @@ if TYPE_CHECKING:
     from mobiledistill.devices import Measurement, profile
 
 __all__ = [
+    "ONNX",
     "Answer",
     "Artifact",
     "Batch",
@@ -60,6 +65,7 @@ __all__ = [
     "BudgetError",
     "CompressionResult",
     "ConversionError",
+    "CoreML",
     "Demo",
     "DemoRequest",
     "DemoRun",
@@ -70,6 +76,7 @@ __all__ = [
     "Event",
     "Head",
     "Illustrated",
+    "Image",
     "InputError",
     "KerasModel",
     "Limit",
@@ -92,6 +99,7 @@ __all__ = [
     "Score",
     "Signature",
     "Split",
+    "TFLite",
     "Task",
     "TeacherFacts",
     "TensorSpec",

@@ -17,11 +17,13 @@ from torch._decomp import get_decompositions
 
 from converters._codes import Codes, fold_codes
 from converters._coreml._codes import needs_ios18, store_codes_pass
+from converters._coreml._describe import describe
 from converters._coreml._library import coremltools
 from converters._coreml._package import replacing
 from converters._coreml._recurrent import know_lstm
 from converters._coreml._slim import slim
 from converters._counterparts import first_unknown, refusal
+from converters._details import CoreML, Target
 from converters._errors import ConversionError, MobileDistillError
 from converters._fold import fold_weight_quantization
 from converters._program import Precision, Program, export_program
@@ -29,19 +31,18 @@ from converters._quiet import quiet
 
 __all__ = ["export_coreml"]
 
-_TARGETS = ("iOS16", "iOS17", "iOS18")
-
 _GRID_CHANGING_PASSES = {"common::distributive_quantized_binary_op_scale_normalization"}
 """Passes that replace the module's scales by others of their own."""
 
 
 def export_coreml(
-    programs: Sequence[Program], path: Path, precision: Precision = "float32", deployment_target: str | None = None
+    programs: Sequence[Program], path: Path, precision: Precision = "float32", details: CoreML | None = None
 ) -> Path:
     """Writes one .mlpackage; several programs become its functions, each under its program's name.
 
-    Inputs and outputs are float32 under the program's own names, whatever is quantized inside. What the module
-    quantizes is written with the module's own integers; ``precision`` says how the rest is computed and stored.
+    Inputs and outputs are float32 under the program's own names, whatever is quantized inside, unless the details say
+    otherwise. What the module quantizes is written with the module's own integers; ``precision`` says how the rest is
+    computed and stored.
     Nothing reaches the terminal, and the package appears whole or not at all.
 
     Example:
@@ -53,8 +54,8 @@ def export_coreml(
         path: where to write; its folder must exist. An old package there is replaced.
         precision: ``"float16"`` halves the float weights, lets the Neural Engine run the model, and costs about 1e-3
             of precision.
-        deployment_target: the oldest system that must run it: ``"iOS16"``, ``"iOS17"`` or ``"iOS18"``. None takes the
-            oldest that has what the programs need: iOS18 for functions, iOS17 for integers, else iOS16.
+        details: what else was chosen. Without a target the oldest is taken that has what the programs need: iOS18 for
+            functions, iOS17 for integers, else iOS16.
 
     Returns:
         ``path``.
@@ -66,29 +67,32 @@ def export_coreml(
     names = [program.name for program in programs]
     if not names or len(set(names)) < len(names):
         raise ConversionError(f"Signatures {names} were given: give at least one, each under a name of its own.")
-    _check_names(programs)
     path = Path(path)
+    details = details or CoreML()
     exported = [fold_weight_quantization(export_program(program)) for program in programs]
     codes = [fold_codes(traced) for traced in exported]
     for traced in exported:
         _spell_out_defaults(traced)
     for program, traced in zip(programs, exported, strict=True):
         _refuse_unknown(program, traced)
-    target = _target(names, exported, any(map(needs_ios18, codes)), deployment_target)
+    target = _target(names, exported, any(map(needs_ios18, codes)), details.target)
+    if details.labels:
+        _check_labels(programs[0], exported[0], details.labels)
     with replacing(path) as aside, tempfile.TemporaryDirectory() as folder:
         packages = [Path(folder) / f"{index}.mlpackage" for index in range(len(names))]
         for program, traced, spelled, package in zip(programs, exported, codes, packages, strict=True):
-            _convert(program, traced, spelled, precision, target, package)
+            _convert(program, traced, spelled, precision, target, package, details)
         if names == ["main"]:
             shutil.move(packages[0], aside)
         else:
             _join(names, packages, aside)
+        describe(aside, details, programs[0].outputs[0])
         slim(aside)
     return path
 
 
 def _target(
-    names: list[str], exported: Iterable[torch.export.ExportedProgram], half_bytes: bool, wanted: str | None
+    names: list[str], exported: Iterable[torch.export.ExportedProgram], half_bytes: bool, wanted: Target | None
 ) -> str:
     """The deployment target, checked against what the programs need."""
     needs = [("iOS18", f"the functions {names}", "export signature 'main' alone")] if names != ["main"] else []
@@ -101,8 +105,6 @@ def _target(
         needs.append(("iOS18", "weights in 4-bit integers or in blocks", "take WeightOnly(8) or a Palette"))
     if wanted is None:
         return max((target for target, _, _ in needs), default="iOS16")
-    if wanted not in _TARGETS:
-        raise ConversionError(f"Deployment target {wanted!r} is unknown: choose one of {', '.join(_TARGETS)}.")
     for target, feature, remedy in needs:
         if wanted < target:
             raise ConversionError(
@@ -132,6 +134,15 @@ def _refuse_unknown(program: Program, exported: torch.export.ExportedProgram) ->
         raise refusal(program.name, unknown, "Core ML")
 
 
+def _check_labels(program: Program, exported: torch.export.ExportedProgram, labels: tuple[str, ...]) -> None:
+    returned = _returned(exported)[0].meta["val"]
+    if returned.numel() != len(labels) or not returned.dtype.is_floating_point:
+        raise ConversionError(
+            f"{len(labels)} labels were given for {program.outputs[0]!r}, which has {returned.numel()} entries:"
+            " the first output must hold one float for each label."
+        )
+
+
 def _convert(
     program: Program,
     exported: torch.export.ExportedProgram,
@@ -139,6 +150,7 @@ def _convert(
     precision: Precision,
     target: str,
     package: Path,
+    details: CoreML,
 ) -> None:
     """Writes the program as it is or, if coremltools refuses it so, decomposed into simpler operators."""
     decompositions: list[dict[Any, Any] | None] = [_overlooked(exported), None]
@@ -147,7 +159,7 @@ def _convert(
         try:
             with quiet():
                 decomposed = exported.run_decompositions(table)
-                _convert_with_coremltools(program, decomposed, codes, precision, target, package)
+                _convert_with_coremltools(program, decomposed, codes, precision, target, package, details)
             return
         except MobileDistillError:
             raise
@@ -192,6 +204,7 @@ def _convert_with_coremltools(
     precision: Precision,
     target: str,
     package: Path,
+    details: CoreML,
 ) -> None:
     ct = coremltools()
     shutil.rmtree(package, ignore_errors=True)
@@ -203,13 +216,14 @@ def _convert_with_coremltools(
         passes.set_options(name, options)
     outputs = [
         ct.TensorType(name=name, dtype=np.float32 if dtype.is_floating_point else None)
-        for name, dtype in zip(program.outputs, _output_dtypes(exported), strict=True)
+        for name, dtype in zip(program.outputs, [node.meta["val"].dtype for node in _returned(exported)], strict=True)
     ]
     model = ct.convert(
         exported,
         convert_to="mlprogram",
         minimum_deployment_target=getattr(ct.target, target),
         compute_precision=ct.precision.FLOAT16 if precision == "float16" else ct.precision.FLOAT32,
+        inputs=[_input_type(name, value, details) for name, value in program.inputs.items()],
         outputs=outputs,
         pass_pipeline=passes,
         skip_model_load=True,
@@ -218,19 +232,23 @@ def _convert_with_coremltools(
     _check_kept(program, model.get_spec().description)
 
 
-def _output_dtypes(exported: torch.export.ExportedProgram) -> list[torch.dtype]:
+def _input_type(name: str, example: torch.Tensor, details: CoreML) -> Any:
+    ct = coremltools()
+    image = details.images.get(name)
+    if image is None:
+        return ct.TensorType(name=name, dtype=np.float32 if example.is_floating_point() else None)
+    bias = image.bias * image.channels if len(image.bias) == 1 else image.bias
+    layout = getattr(ct.colorlayout, image.color)
+    return ct.ImageType(
+        name=name, scale=image.scale, bias=bias[0] if image.channels == 1 else list(bias), color_layout=layout
+    )
+
+
+def _returned(exported: torch.export.ExportedProgram) -> list[torch.fx.Node]:
+    """What the program returns, in the order of its outputs' names."""
     (returned,) = (node for node in exported.graph.nodes if node.op == "output")
     user_outputs = set(exported.graph_signature.user_outputs)
-    return [node.meta["val"].dtype for node in returned.args[0] if node.name in user_outputs]
-
-
-def _check_names(programs: Sequence[Program]) -> None:
-    names = [name for program in programs for name in (program.name, *program.inputs, *program.outputs)]
-    wrong = sorted({name for name in names if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name)})
-    if wrong:
-        raise ConversionError(
-            f"Core ML cannot spell the names {wrong}: use letters, numbers and underscores, a letter first."
-        )
+    return [node for node in returned.args[0] if node.name in user_outputs]
 
 
 def _check_kept(program: Program, description: Any) -> None:

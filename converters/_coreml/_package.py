@@ -25,9 +25,16 @@ _LARGEST_MODEL = 2_000_000_000  # protobuf's own limit
 
 @dataclass(frozen=True)
 class Package:
-    """An .mlpackage that was opened: its model as protobuf, and the folder of its weights (which may not exist)."""
+    """An .mlpackage that was opened.
+
+    Attributes:
+        spec: its model as protobuf.
+        model: the file that this was read from.
+        weights: the folder of its weights, which may not exist.
+    """
 
     spec: Any
+    model: Path
     weights: Path
 
 
@@ -55,7 +62,7 @@ def open_package(path: Path) -> Package:
     if spec.WhichOneof("Type") != "mlProgram":
         kind = spec.WhichOneof("Type") or "nothing"
         raise ModelFileError(f"{path} holds {kind}, not an ML program; convert it with convert_to='mlprogram'.")
-    return Package(spec, weights)
+    return Package(spec, model, weights)
 
 
 def write_parts(folder: Path, spec: Any, weights: bytes) -> None:

@@ -6,12 +6,13 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from converters._codes import Codes, fold_codes
 from converters._counterparts import first_unknown, refusal
+from converters._details import ONNX
 from converters._errors import ConversionError, MobileDistillError
 from converters._fold import fold_weight_quantization
 from converters._onnx._codes import opset_for, store_codes
@@ -19,15 +20,25 @@ from converters._onnx._file import SIGNATURE_KEY
 from converters._onnx._float16 import store_float16
 from converters._onnx._fuse import fuse
 from converters._onnx._graph import graphs
+from converters._onnx._integer_ends import make_ends_integer
 from converters._onnx._libraries import onnx_library, require_exporter
+from converters._onnx._ort import write_ort
 from converters._onnx._slim import rename, slim
 from converters._program import Precision, Program, export_program
 from converters._quiet import quiet
 
+if TYPE_CHECKING:
+    import torch
+
 __all__ = ["export_onnx"]
 
 
-def export_onnx(programs: Sequence[Program], path: Path, precision: Precision = "float32", *, opset: int = 18) -> Path:
+def export_onnx(
+    programs: Sequence[Program],
+    path: Path,
+    precision: Precision = "float32",
+    details: ONNX | None = None,
+) -> Path:
     """Writes one .onnx file, or for several programs a folder ``path`` with ``<signature>.onnx`` in it.
 
     Inputs and outputs carry the program's names. What the module quantizes is written with the module's own integers
@@ -44,7 +55,7 @@ def export_onnx(programs: Sequence[Program], path: Path, precision: Precision = 
         programs: the signatures; their names differ from each other.
         path: where to write; its folder must exist.
         precision: ``"float16"`` halves the float weights and costs about 1e-3 of their precision.
-        opset: the version of ONNX's operators; 18 runs on onnxruntime 1.14 of 2023 and later.
+        details: what else was chosen.
 
     Returns:
         ``path``.
@@ -57,22 +68,27 @@ def export_onnx(programs: Sequence[Program], path: Path, precision: Precision = 
     if not names or len(set(names)) < len(names):
         raise ConversionError(f"Signatures {names} were given: give at least one, each under a name of its own.")
     path = Path(path)
-    written = {program.name: _convert(program, precision, opset) for program in programs}
+    details = details or ONNX()
+    written = {program.name: _convert(program, precision, details) for program in programs}
     if len(written) == 1:
         _replace_file(path, written[names[0]])
     else:
         _replace_folder(path, written)
+    if details.ort:
+        for file in sorted(path.glob("*.onnx")) if path.is_dir() else [path]:
+            write_ort(file)
     return path
 
 
-def _convert(program: Program, precision: Precision, opset: int) -> bytes:
+def _convert(program: Program, precision: Precision, details: ONNX) -> bytes:
     """The file of one signature."""
     try:
         with quiet():
             require_exporter()
-            model, codes = _translate(program, opset)
+            model, codes = _translate(program, details)
             fuse(model)
             store_codes(model, codes)
+            make_ends_integer(model, inputs=details.integer_inputs, outputs=details.integer_outputs)
             if precision == "float16":
                 store_float16(model)
             slim(model)
@@ -90,27 +106,22 @@ def _convert(program: Program, precision: Precision, opset: int) -> bytes:
         ) from error
 
 
-def _translate(program: Program, opset: int) -> tuple[Any, list[Codes]]:
+def _translate(program: Program, details: ONNX) -> tuple[Any, list[Codes]]:
     """The ``onnx.ModelProto`` that torch writes, its ends named as the program's, and what its weights are made of."""
     import torch
 
-    exported = fold_weight_quantization(export_program(program))
+    free_axes = details.free_axes(program)
+    exported = fold_weight_quantization(export_program(program, free_axes or None))
+    _check_free(exported, program, free_axes)
     codes = fold_codes(exported)
-    opset = opset_for(codes, opset)
+    opset = opset_for(codes, details.opset)
     _refuse_unknown(program, exported, opset)
-    translated = torch.onnx.export(
-        exported,
-        (),
-        kwargs=dict(program.inputs),
-        dynamo=True,
-        verbose=False,
-        optimize=True,
-        opset_version=opset,
-    )
+    translated = torch.onnx.export(exported, (), dynamo=True, verbose=False, opset_version=opset)
     if translated is None:
         raise ConversionError(f"{type(program.module).__name__} was not translated by torch.onnx; update torch.")
     model = translated.model_proto
     _name_ends(model.graph, list(program.inputs), list(program.outputs))
+    _name_axes(model.graph, free_axes)
     return model, codes
 
 
@@ -134,6 +145,21 @@ def _refuse_unknown(program: Program, exported: Any, opset: int) -> None:
         raise refusal(program.name, unknown, "ONNX")
 
 
+def _check_free(
+    exported: torch.export.ExportedProgram, program: Program, free_axes: Mapping[str, Mapping[int, str]]
+) -> None:
+    from torch.fx.experimental.symbolic_shapes import is_concrete_int
+
+    read = {node.name: node for node in exported.graph.nodes if node.op == "placeholder"}
+    for name, place in zip(program.inputs, exported.graph_signature.user_inputs, strict=True):
+        for axis in free_axes.get(name, {}):
+            if is_concrete_int(length := read[str(place)].meta["val"].shape[axis]):
+                raise ConversionError(
+                    f"Axis {axis} of {name!r} cannot be free: the module fixes it to {length}."
+                    " Take it out of ONNX(dynamic), or write the module for any length."
+                )
+
+
 def _name_ends(graph: Any, inputs: list[str], outputs: list[str]) -> None:
     """Gives the graph's ends their names; an inner value that has one of them moves out of the way."""
     made = {name for node in graph.node for name in node.output}
@@ -149,6 +175,18 @@ def _name_ends(graph: Any, inputs: list[str], outputs: list[str]) -> None:
     values |= {tensor.name for inner in graphs(graph) for tensor in inner.initializer}
     in_the_way = {name: f"{name}.inner" for name in values & set(ends.values()) - set(ends)}
     rename(graph, {**in_the_way, **ends})
+
+
+def _name_axes(graph: Any, free_axes: Mapping[str, Mapping[int, str]]) -> None:
+    """Gives free axes the names that were wished for, on inputs and wherever the same length comes out."""
+    labels = {}
+    for value in graph.input:
+        for axis, label in free_axes.get(value.name, {}).items():
+            labels[value.type.tensor_type.shape.dim[axis].dim_param] = label
+    for value in (*graph.input, *graph.output):
+        for size in value.type.tensor_type.shape.dim:
+            if size.dim_param:
+                size.dim_param = labels.get(size.dim_param, size.dim_param)
 
 
 def _reason(error: BaseException) -> str:
@@ -196,6 +234,6 @@ def _remove_folder(path: Path) -> None:
     """Away with the folder of an earlier export; one that holds anything else is not ours to delete."""
     if not path.is_dir():
         return
-    if foreign := sorted(part.name for part in path.iterdir() if part.suffix != ".onnx"):
+    if foreign := sorted(part.name for part in path.iterdir() if part.suffix not in (".onnx", ".ort")):
         raise ConversionError(f"{path} is a folder that holds {foreign[0]!r}, no export of ours; give another path.")
     shutil.rmtree(path)

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from converters._ends import IntegerEnd
 from converters._errors import InputError, ModelFileError
-from converters._onnx._file import signature_paths
+from converters._onnx._file import SIGNATURE_KEY, signature_paths
+from converters._onnx._integer_ends import integer_ends
 from converters._onnx._libraries import onnxruntime_library
 from converters._onnx._part import part_weights
 from converters._quiet import quiet
@@ -63,7 +65,12 @@ class ONNXModel:
 
     def __init__(self, path: Path, *, threads: int = 1, optimized: bool = True) -> None:
         self._path = Path(path)
-        self._sessions = {name: _open(file, threads, optimized) for name, file in signature_paths(self._path).items()}
+        if self._path.suffix == ".ort":
+            session = _open(self._path, threads, optimized)
+            self._sessions = {_notes(session).get(SIGNATURE_KEY, "main"): session}
+        else:
+            files = signature_paths(self._path)
+            self._sessions = {name: _open(file, threads, optimized) for name, file in files.items()}
         self.signatures = {
             name: FileSignature(
                 {value.name: _shape(value.shape) for value in session.get_inputs()},
@@ -97,6 +104,12 @@ class ONNXModel:
             raise _refused(self._path, error) from error
         return dict(zip(expected.outputs, answers, strict=True))
 
+    def integer_ends(self, signature: str = "main") -> dict[str, IntegerEnd]:
+        """What the integers of quantized inputs and outputs mean, by name."""
+        session = self._sessions[signature]
+        dtypes = {value.name: _DTYPES.get(value.type) for value in (*session.get_inputs(), *session.get_outputs())}
+        return integer_ends(_notes(session), dtypes)
+
 
 def _open(path: Path, threads: int, optimized: bool, write_to: Path | None = None) -> Any:
     runtime = onnxruntime_library()
@@ -111,12 +124,16 @@ def _open(path: Path, threads: int, optimized: bool, write_to: Path | None = Non
     source: str | bytes = str(path)
     if _saturates():
         options.add_session_config_entry("session.x64quantprecision", "1")
-        source = part_weights(path)
+        source = part_weights(path) if path.suffix != ".ort" else source
     try:
         with quiet():
             return runtime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         raise _refused(path, error) from error
+
+
+def _notes(session: Any) -> dict[str, str]:
+    return dict(session.get_modelmeta().custom_metadata_map)
 
 
 def _saturates() -> bool:

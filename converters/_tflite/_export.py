@@ -16,15 +16,17 @@ from torch.export import ExportedProgram
 
 from converters._codes import Codes, fold_codes
 from converters._counterparts import first_unknown, refusal
+from converters._details import TFLite
 from converters._errors import ConversionError, MissingExtraError, MobileDistillError
 from converters._program import Precision, Program, _NamedOutputs, export_program
 from converters._quiet import quiet
 from converters._tflite._codes import check_codes, store_codes
 from converters._tflite._float16 import store_float16
-from converters._tflite._float_io import make_io_float
+from converters._tflite._float_io import float_ends, make_io_float
 from converters._tflite._float_islands import fence_float_islands, take_fences_out
 from converters._tflite._mean_layout import average_in_place
 from converters._tflite._pack import pack_model
+from converters._tflite._runtimes import demand_runtime
 from converters._tflite._same_padding import fuse_same_padding
 from converters._tflite._schema import parse
 from converters._tflite._slim import slim
@@ -34,12 +36,14 @@ from converters._tflite._transposes import list_places_in_place
 __all__ = ["export_tflite"]
 
 
-def export_tflite(programs: Sequence[Program], path: Path, precision: Precision = "float32") -> Path:
+def export_tflite(
+    programs: Sequence[Program], path: Path, precision: Precision = "float32", details: TFLite | None = None
+) -> Path:
     """Writes one .tflite file with one signature per program; weights that are equal are stored once.
 
-    Inputs and outputs are float32 under the program's own names, whatever is quantized inside. What the module
-    quantizes is written with the module's own integers; ``precision`` says how the rest is stored. Nothing
-    reaches the terminal, and the file appears whole or not at all.
+    Inputs and outputs are float32 under the program's own names, whatever is quantized inside, unless the details say
+    otherwise. What the module quantizes is written with the module's own integers; ``precision`` says how the rest is
+    stored. Nothing reaches the terminal, and the file appears whole or not at all.
 
     Example:
         >>> export_tflite([Program(net, {"features": torch.zeros(1, 1, 40, 101)}, ("logits",))], Path("net.tflite"))
@@ -49,6 +53,7 @@ def export_tflite(programs: Sequence[Program], path: Path, precision: Precision 
         programs: the signatures; their names differ from each other.
         path: where to write; its folder must exist.
         precision: ``"float16"`` halves the float weights and costs about 1e-3 of their precision.
+        details: what else was chosen.
 
     Returns:
         ``path``.
@@ -63,7 +68,7 @@ def export_tflite(programs: Sequence[Program], path: Path, precision: Precision 
     path = Path(path)
     with _evaluating([program.module for program in programs]):
         written, codes = _convert(programs)
-    _write_whole(path, _improve(written, precision, codes))
+    _write_whole(path, _improve(written, precision, codes, programs, details or TFLite()))
     return path
 
 
@@ -102,11 +107,16 @@ def _convert(programs: Sequence[Program]) -> tuple[bytes, list[Codes]]:
         ) from error
 
 
-def _improve(written: bytes, precision: Precision, codes: Sequence[Codes]) -> bytes:
-    """The same model with float inputs and outputs, without detours and without waste."""
+def _improve(
+    written: bytes, precision: Precision, codes: Sequence[Codes], programs: Sequence[Program], details: TFLite
+) -> bytes:
+    """The same model with the ends that were wished for, in the programs' order, without detours and without waste."""
     model = parse(written, "what litert-torch wrote")
+    _order_ends(model, programs)
     _name_graph_tensors(model)
-    make_io_float(model)
+    make_io_float(model, inputs=not details.integer_inputs, outputs=not details.integer_outputs)
+    if floats := float_ends(model, inputs=details.integer_inputs, outputs=details.integer_outputs):
+        raise ConversionError(f"{floats} are not integers in TFLite: leave integer_inputs and integer_outputs out.")
     take_fences_out(model)
     gather_integers(model)
     average_in_place(model)
@@ -116,6 +126,9 @@ def _improve(written: bytes, precision: Precision, codes: Sequence[Codes]) -> by
     if precision == "float16":
         store_float16(model)
     slim(model)
+    model.description = details.description or None
+    if details.runtime is not None:
+        demand_runtime(model, details.runtime)
     return pack_model(model)
 
 
@@ -168,6 +181,26 @@ def _reason(error: Exception, said: str) -> str:
     if operator and operator.group(0) not in reason:
         reason = f"{operator.group(0)}: {reason}"
     return reason[:300].rstrip(". ") + "."
+
+
+def _order_ends(model: Any, programs: Sequence[Program]) -> None:
+    """Puts inputs and outputs into the programs' order; litert-torch sorts them by name.
+
+    Apps that call a file by position count on it.
+    """
+    by_name = {program.name: program for program in programs}
+    for signature in model.signatureDefs:
+        program, graph = by_name[signature.signatureKey.decode()], model.subgraphs[signature.subgraphIndex]
+        for names, ends in (([*program.inputs], signature.inputs), ([*program.outputs], signature.outputs)):
+            ends.sort(key=lambda entry, names=names: names.index(entry.name.decode()))
+        graph.inputs = _in_order(graph.inputs, signature.inputs)
+        graph.outputs = _in_order(graph.outputs, signature.outputs)
+
+
+def _in_order(tensors: Any, ends: Any) -> list[int]:
+    """A graph's ends in the order of its signature's; what the signature leaves out stays behind."""
+    named = [int(entry.tensorIndex) for entry in ends]
+    return [*named, *(int(tensor) for tensor in tensors if int(tensor) not in named)]
 
 
 def _name_graph_tensors(model: Any) -> None:

@@ -6,11 +6,11 @@ from typing import Any
 
 from converters._tflite._schema import is_quantized, operator_code, schema
 
-__all__ = ["make_io_float"]
+__all__ = ["float_ends", "make_io_float"]
 
 
-def make_io_float(model: Any) -> None:
-    """Puts QUANTIZE behind every integer input and DEQUANTIZE before every integer output, in place.
+def make_io_float(model: Any, *, inputs: bool = True, outputs: bool = True) -> None:
+    """Puts QUANTIZE behind every integer input and DEQUANTIZE before every integer output, in place; or behind one.
 
     ::
 
@@ -23,18 +23,33 @@ def make_io_float(model: Any) -> None:
         signatures = [signature for signature in model.signatureDefs or () if signature.subgraphIndex == index]
         if not signatures:
             continue
-        inputs = {int(old): _float_twin(graph, old) for old in graph.inputs if _is_integer(graph.tensors[old])}
-        outputs = {int(old): _float_twin(graph, old) for old in graph.outputs if _is_integer(graph.tensors[old])}
+        read = {int(old): _float_twin(graph, old) for old in _integers(graph, graph.inputs) if inputs}
+        written = {int(old): _float_twin(graph, old) for old in _integers(graph, graph.outputs) if outputs}
         graph.operators = [
-            *(_operator(model, "QUANTIZE", 1, new, old) for old, new in inputs.items()),
+            *(_operator(model, "QUANTIZE", 1, new, old) for old, new in read.items()),
             *graph.operators,
-            *(_operator(model, "DEQUANTIZE", 2, old, new) for old, new in outputs.items()),
+            *(_operator(model, "DEQUANTIZE", 2, old, new) for old, new in written.items()),
         ]
-        graph.inputs = [inputs.get(int(tensor), tensor) for tensor in graph.inputs]
-        graph.outputs = [outputs.get(int(tensor), tensor) for tensor in graph.outputs]
+        graph.inputs = [read.get(int(tensor), tensor) for tensor in graph.inputs]
+        graph.outputs = [written.get(int(tensor), tensor) for tensor in graph.outputs]
         for signature in signatures:
-            _redirect(signature.inputs, inputs)
-            _redirect(signature.outputs, outputs)
+            _redirect(signature.inputs, read)
+            _redirect(signature.outputs, written)
+
+
+def float_ends(model: Any, *, inputs: bool, outputs: bool) -> list[str]:
+    """The names of float inputs, of float outputs, or of both, over all signatures."""
+    names = []
+    for signature in model.signatureDefs or ():
+        tensors = model.subgraphs[signature.subgraphIndex].tensors
+        for entry in [*(signature.inputs if inputs else ()), *(signature.outputs if outputs else ())]:
+            if tensors[entry.tensorIndex].type == schema().TensorType.FLOAT32:
+                names.append(entry.name.decode())
+    return names
+
+
+def _integers(graph: Any, ends: Any) -> list[int]:
+    return [tensor for tensor in ends if _is_integer(graph.tensors[tensor])]
 
 
 def _is_integer(tensor: Any) -> bool:

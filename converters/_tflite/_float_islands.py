@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import fx
 
+from converters._tflite._own_dequantizers import part_dequantizers
 from converters._tflite._schema import constant, operator_name
 
 __all__ = ["fence_float_islands", "take_fences_out"]
@@ -47,18 +48,18 @@ _MOVES_NUMBERS = (
 def fence_float_islands(program: torch.export.ExportedProgram) -> fx.GraphModule | None:
     """The program with a fence before each dequantized input of an operator that wants one grid, or that is rough.
 
-    None where no fence is needed: where all inputs lie on one grid anyway, as the module has it, or the operator's
-    answer is quantized right behind it.
+    None where nothing is to be changed. No fence is needed where all inputs lie on one grid anyway, as the module has
+    it, or the operator's answer is quantized right behind it.
     """
     module: fx.GraphModule = program.module(check_guards=False)
-    fenced = False
+    changed = part_dequantizers(module.graph)
     for node in list(module.graph.nodes):
         for source in _to_be_fenced(node):
             with module.graph.inserting_before(node):
                 fence = module.graph.call_function(torch.ops.aten.mul.Tensor, (source, _FENCE))
             node.replace_input_with(source, fence)
-            fenced = True
-    if not fenced:
+            changed = True
+    if not changed:
         return None
     module.recompile()
     return module

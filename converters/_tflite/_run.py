@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from converters._ends import IntegerEnd
 from converters._errors import InputError, MissingExtraError, ModelFileError
 from converters._quiet import quiet
-from converters._tflite._schema import dtype_of, read_model, shape_of
+from converters._tflite._schema import dtype_of, is_quantized, read_model, shape_of
 
 __all__ = ["FileSignature", "TFLiteModel"]
 
@@ -54,6 +55,7 @@ class TFLiteModel:
         self._path = Path(path)
         model = read_model(self._path)  # stricter than LiteRT, which a damaged file can take the process down in
         self.signatures, self._inputs = _signatures(model)
+        self._integer_ends = _integer_ends(model)
         self._has_signatures = bool(model.signatureDefs)
         self._graphs = _graphs(model)
         try:
@@ -101,6 +103,10 @@ class TFLiteModel:
         except ValueError:
             return None
         return values
+
+    def integer_ends(self, signature: str = "main") -> dict[str, IntegerEnd]:
+        """What the integers of quantized inputs and outputs mean, by name."""
+        return self._integer_ends[signature]
 
     def _call(self, signature: str, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         names = self.signatures[signature].outputs
@@ -173,6 +179,20 @@ def _entries(model: Any) -> Iterator[tuple[str, Any, list[_Entry], list[_Entry]]
                 for ends in (signature.inputs, signature.outputs)
             ),
         )
+
+
+def _integer_ends(model: Any) -> dict[str, dict[str, IntegerEnd]]:
+    ends = {}
+    for name, graph, read, written in _entries(model):
+        tensors = {key: graph.tensors[index] for key, index in [*read, *written]}
+        ends[name] = {key: _integer_end(tensor) for key, tensor in tensors.items() if is_quantized(tensor)}
+    return ends
+
+
+def _integer_end(tensor: Any) -> IntegerEnd:
+    grid = tensor.quantization
+    zero_point = 0 if grid.zeroPoint is None or len(grid.zeroPoint) == 0 else int(grid.zeroPoint[0])
+    return IntegerEnd(float(grid.scale[0]), zero_point, dtype_of(tensor))
 
 
 def _text(name: bytes | None) -> str:

@@ -18,7 +18,11 @@ from rich.console import Console
 from rich.table import Table
 
 from converters import (
+    ONNX,
+    CoreML,
+    Details,
     Examination,
+    Format,
     InputError,
     KerasModel,
     Outside,
@@ -64,6 +68,8 @@ def convert(
     formats: options.Formats = "tflite,coreml,onnx",
     half: Annotated[bool, typer.Option("--fp16", help="Store floats in 16 bits.")] = False,
     trust: options.Trust = False,
+    target: Annotated[str | None, typer.Option(help="Oldest system for Core ML: iOS16, iOS17 or iOS18.")] = None,
+    opset: Annotated[int, typer.Option(help="Version of ONNX's operators, 18 to 25.")] = 18,
     as_json: options.Json = False,
 ) -> None:
     """Write a torch program or a Keras model as .tflite, .mlpackage and .onnx, and prove each file."""
@@ -75,6 +81,11 @@ def convert(
         )
     wanted = options.formats_of(formats)
     model = load_keras(source, trust=trust) if _is_keras(source) else source
+    details: dict[Format, Details] = {"coreml": CoreML(target=target), "onnx": ONNX(opset=opset)}  # type: ignore[arg-type]  # CoreML checks it
+    if isinstance(model, KerasModel):
+        if target is not None or opset != ONNX().opset:
+            raise InputError("--target and --opset are for programs: a Keras model is written as its exporter does it.")
+        details = {}
     written = {}
     with progress_bars() as progress:
         from mobiledistill._progress import Event
@@ -82,7 +93,9 @@ def convert(
         for number, format in enumerate(wanted):
             progress(Event("convert", number, len(wanted), format))
             path = to / f"{source.stem}{suffix_of(format)}"
-            parity = run_in_child(_convert_one, model, path, half, what=str(source), timeout_s=1800)
+            parity = run_in_child(
+                _convert_one, model, path, half, details.get(format), what=str(source), timeout_s=1800
+            )
             written[format] = (path, parity)
         progress(Event("convert", len(wanted), len(wanted)))
     if as_json:
@@ -258,10 +271,10 @@ def _profile_table(found: dict[str, Measurement]) -> Table:
     return table
 
 
-def _convert_one(source: Path | KerasModel, path: Path, half: bool) -> Parity:
+def _convert_one(source: Path | KerasModel, path: Path, half: bool, details: Details | None) -> Parity:
     model = load_program(source) if isinstance(source, Path) else source
     precision = "float16" if half else "float32"
-    write(model, path, precision=precision)  # type: ignore[arg-type]  # both are literals of Precision
+    write(model, path, precision=precision, details=details)  # type: ignore[arg-type]  # both are literals of Precision
     try:
         return prove(path, model, precision=precision)  # type: ignore[arg-type]  # likewise
     except ParityError:

@@ -189,6 +189,36 @@ def test_an_onnx_file_is_no_source(capsys: pytest.CaptureFixture[str], tmp_path:
     assert_refused(refused, "no well-kept library turns one back into a module", "torch.export.save")
 
 
+def test_convert_takes_the_opset(student: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import onnx
+
+    result = run_here(
+        capsys, "convert", student / "student.pt2", "--formats", "onnx", "--to", tmp_path, "--opset", "21"
+    )
+    assert result.returncode == 0, result.stderr
+    assert onnx.load(tmp_path / "student.onnx").opset_import[0].version == 21
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [(("--opset", "7"), "choose one from 18 to 25"), (("--target", "iOS9"), "choose one of iOS16, iOS17, iOS18")],
+)
+def test_convert_refuses_what_cannot_be_written(
+    student: Path, tmp_path: Path, option: tuple[str, str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert_refused(run_here(capsys, "convert", student / "student.pt2", "--to", tmp_path, *option), words)
+    assert not list(tmp_path.iterdir())
+
+
+def test_convert_refuses_what_the_target_lacks(
+    student: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = run_here(
+        capsys, *("convert", student / "student.pt2", "--formats", "coreml", "--to", tmp_path, "--target", "iOS16")
+    )
+    assert_refused(result, "iOS16 lacks quantized activations, which need iOS17")
+
+
 def test_profile_measures(student: Path) -> None:
     result = run("profile", student / "student.tflite", "--json")
     assert result.returncode == 0, result.stderr

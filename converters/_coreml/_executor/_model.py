@@ -15,9 +15,11 @@ from torch import Tensor
 
 from converters._computed import ComputedValue
 from converters._coreml._executor._arguments import Arguments, Operator
+from converters._coreml._executor._images import as_read, images
 from converters._coreml._executor._operators import OPERATORS
 from converters._coreml._package import open_package
 from converters._coreml._slim import load_program
+from converters._ends import IntegerEnd
 from converters._errors import InputError, MobileDistillError, ModelFileError
 
 __all__ = ["CoreMLModel", "FileSignature"]
@@ -36,7 +38,9 @@ class FileSignature:
 class CoreMLModel:
     """An .mlpackage, ready to answer on any system at the shapes it was written for.
 
-    Values have the types that the program gives them; every operator computes in float32.
+    Values have the types that the program gives them; every operator computes in float32. An input that is an image
+    takes pixels in uint8, red first, as (1, channels, height, width) or (1, height, width, channels); a dictionary of
+    labels is answered as the array of its numbers, in the labels' order.
 
     Example:
         >>> model = CoreMLModel(Path("net.mlpackage"))
@@ -59,7 +63,9 @@ class CoreMLModel:
     def __init__(self, path: Path, precision: ComputePrecision = "float32") -> None:
         self._path = Path(path)
         self._precision = precision
-        program = load_program(open_package(self._path))
+        package = open_package(self._path)
+        program = load_program(package)
+        self._images = images(package.spec.description)
         self._functions = {name: _Function(name, function) for name, function in sorted(program.functions.items())}
         self.signatures = {name: function.signature for name, function in self._functions.items()}
 
@@ -76,27 +82,34 @@ class CoreMLModel:
         Raises:
             InputError: the signature, a name or a shape is not the file's.
         """
-        function = self._function(inputs, signature)
+        function, read = self._function(inputs, signature)
         with torch.no_grad():
-            return function.run(inputs, self._precision)
+            return function.run(read, self._precision)
 
     def steps(self, inputs: Mapping[str, NDArray[Any]], signature: str = "main") -> Iterator[ComputedValue]:
         """Like ``run``, but yields what every operator computes, one after the other."""
-        function = self._function(inputs, signature)
+        function, read = self._function(inputs, signature)
         with torch.no_grad():
-            yield from function.steps(inputs, self._precision)
+            yield from function.steps(read, self._precision)
 
-    def _function(self, inputs: Mapping[str, NDArray[Any]], signature: str) -> _Function:
-        """The function to call, if the inputs are its own."""
+    def _function(
+        self, inputs: Mapping[str, NDArray[Any]], signature: str
+    ) -> tuple[_Function, Mapping[str, NDArray[Any]]]:
+        """The function to call, if the inputs are its own, and those as it reads them."""
         if signature not in self._functions:
             raise InputError(f"Signature {signature!r} is not in {self._path}: call one of {list(self._functions)}.")
         expected = self.signatures[signature].inputs
         if set(inputs) != set(expected):
             raise InputError(f"Inputs {sorted(inputs)} were given to {self._path}: it reads {sorted(expected)}.")
+        read = {name: as_read(np.asarray(inputs[name]), expected[name], self._images.get(name)) for name in expected}
         for name, shape in expected.items():
-            if np.shape(inputs[name]) != shape:
-                raise InputError(f"Input {name!r} has shape {np.shape(inputs[name])}; {self._path} reads {shape}.")
-        return self._functions[signature]
+            if read[name].shape != shape:
+                raise InputError(f"Input {name!r} has shape {read[name].shape}; {self._path} reads {shape}.")
+        return self._functions[signature], read
+
+    def integer_ends(self, signature: str = "main") -> dict[str, IntegerEnd]:
+        """None: Core ML has integer inputs and outputs from iOS 26 on, and no package of ours has."""
+        return {}
 
 
 class _Function:
@@ -112,9 +125,13 @@ class _Function:
         )
         self._constants: dict[int, Tensor | str] = {}
         self._steps: list[_Step] = []
+        self._classifier: _Classifier | None = None
         for operation in function.operations:
             if operation.op_type == "const":
                 self._constants[id(operation.outputs[0])] = _constant(operation.outputs[0])
+                continue
+            if operation.op_type == "classify":
+                self._classifier = _Classifier(operation)
                 continue
             step = _Step(operation)
             if operation.op_type.startswith("constexpr_"):
@@ -126,8 +143,12 @@ class _Function:
         values = self._read(inputs)
         for step in self._steps:
             step.run(values, precision)
+        if self._classifier is not None:
+            self._classifier.run(values)
         answers = {name: values[place] for name, place in self._outputs.items()}
-        return {name: value.numpy() for name, value in answers.items() if isinstance(value, Tensor)}
+        return {
+            name: value.numpy() if isinstance(value, Tensor) else np.array([value]) for name, value in answers.items()
+        }
 
     def steps(self, inputs: Mapping[str, NDArray[Any]], precision: ComputePrecision) -> Iterator[ComputedValue]:
         values = self._read(inputs)
@@ -145,6 +166,20 @@ class _Function:
         for name, dtype in self._inputs.items():
             values[self._input_places[name]] = torch.from_numpy(np.ascontiguousarray(inputs[name])).to(dtype)
         return values
+
+
+class _Classifier:
+    """The last operator of a package with labels: the best label, and the numbers that its dictionary holds."""
+
+    def __init__(self, operation: Any) -> None:
+        self._labels = [str(label) for label in operation.inputs["classes"].val]
+        self._source = id(operation.inputs["probabilities"])
+        self._label, self._numbers = (id(value) for value in operation.outputs)
+
+    def run(self, values: dict[int, Tensor | str]) -> None:
+        numbers = values[self._source]
+        assert isinstance(numbers, Tensor)  # noqa: S101  (what is classified is never text)
+        values[self._label], values[self._numbers] = self._labels[int(numbers.argmax())], numbers
 
 
 class _Step:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from converters import Program
+from converters import CoreML, Program
 from converters._coreml import export_coreml
 from converters._coreml._export import _convert
 from converters._fold import fold_weight_quantization
@@ -30,7 +30,7 @@ def quantized(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     folder = tmp_path_factory.mktemp("quantized")
     path, plain = folder / "net.mlpackage", folder / "plain.mlpackage"
     assert export_coreml([program], path) == path
-    _convert(program, fold_weight_quantization(export_program(program)), "float32", "iOS17", plain)
+    _convert(program, fold_weight_quantization(export_program(program)), "float32", "iOS17", plain, CoreML())
     return Exported(program, path, plain)
 
 

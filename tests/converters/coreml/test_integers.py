@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from converters import Program, integer_differences, module_integers
+from converters import CoreML, Program, Target, integer_differences, module_integers
 from converters._coreml import export_coreml, read_integers
 from converters._coreml._package import open_package
 from converters._coreml._slim import load_program
@@ -110,11 +110,11 @@ def test_planted_faults_are_found(
 
 
 @pytest.mark.parametrize("target", ["iOS17", "iOS18"])
-def test_weights_alone_may_be_integers(target: str, tmp_path: Path) -> None:
+def test_weights_alone_may_be_integers(target: Target, tmp_path: Path) -> None:
     network = quantized_net(8)
     assert isinstance(network, ResidualNet)
     program = Program(nn.Sequential(network.stem), {"x": torch.randn(1, 1, 8, 8)}, ("y",))
-    path = export_coreml([program], tmp_path / "net.mlpackage", deployment_target=target)
+    path = export_coreml([program], tmp_path / "net.mlpackage", details=CoreML(target=target))
 
     (layer,) = read_integers(path)["main"]
 

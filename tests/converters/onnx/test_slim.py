@@ -8,6 +8,7 @@ import onnxruntime
 import pytest
 import torch
 
+from converters import ONNX
 from converters._onnx._export import _translate
 from converters._onnx._fuse import fuse
 from converters._onnx._slim import slim
@@ -20,7 +21,7 @@ from tests.converters._networks import example_input, float_net, quantized_net
 def written(request: pytest.FixtureRequest) -> bytes:
     program = Program(request.param(), {"features": example_input()}, ("logits",))
     with quiet():
-        content: bytes = _translate(program, 18).SerializeToString()
+        content: bytes = _translate(program, ONNX())[0].SerializeToString()
     return content
 
 
