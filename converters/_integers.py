@@ -111,7 +111,7 @@ class Inspection:
     output_steps: dict[str, float | None]
     quantized: bool
     rounds_float_arithmetic: bool
-    stored_alone: list[IntegerLayer]
+    stored_alone: Sequence[IntegerLayer] = ()
     grids: Sequence[tuple[Callable[[], str], Grid]] = ()
     input_grids: dict[str, Grid | None] = field(default_factory=dict)
     output_grids: dict[str, Grid | None] = field(default_factory=dict)

@@ -202,13 +202,13 @@ def _verify_signature(
         raise InputError(
             f"Inputs {sorted(inputs)} were given for signature {program.name!r}, which reads {sorted(program.inputs)}."
         )
+    asked, inputs = _as_pixels(inputs, details)
     for name, example in program.inputs.items():
         if np.shape(inputs[name])[1:] != tuple(example.shape[1:]):
             raise InputError(
                 f"Input {name!r} has the shape {np.shape(inputs[name])}; signature {program.name!r} reads"
                 f" {tuple(example.shape)}, any number of samples along axis 0: give that shape."
             )
-    asked, inputs = _as_pixels(inputs, details)
     reference = _run_module(program, inputs)
     answers = _ask(path, program, asked)
     try:

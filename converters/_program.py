@@ -205,17 +205,19 @@ def check_program(program: Program) -> None:
 
 
 def _check_outputs(program: Program, exported: torch.export.ExportedProgram) -> None:
-    """Files have outputs of fixed sizes, and not of none."""
+    """Files have outputs of sizes that are known before they run, and not of none."""
+    from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
+
     (output,) = (node for node in exported.graph.nodes if node.op == "output")
     by_node = {node.name: node.meta.get("val") for node in output.all_input_nodes}
     for name, node in zip(program.outputs, exported.graph_signature.user_outputs, strict=False):
         shape = getattr(by_node.get(str(node)), "shape", ())
-        if any(not isinstance(size, int) for size in shape):
+        if any(not isinstance(size, int) and free_unbacked_symbols(size) for size in shape):
             raise ConversionError(
                 f"Output {name!r} of signature {program.name!r} has the shape ({', '.join(map(str, shape))}), which"
                 " depends on the data; return a fixed number of values, for example the largest ones (torch.topk)."
             )
-        if 0 in shape:
+        if any(isinstance(size, int) and size == 0 for size in shape):
             raise ConversionError(
                 f"Output {name!r} of signature {program.name!r} has the shape {tuple(shape)}, which is empty; leave it"
                 " out, or give its layer a size."

@@ -30,7 +30,7 @@ def quantized(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     folder = tmp_path_factory.mktemp("quantized")
     path, plain = folder / "net.mlpackage", folder / "plain.mlpackage"
     assert export_coreml([program], path) == path
-    _convert(program, fold_weight_quantization(export_program(program)), "float32", "iOS17", plain, CoreML())
+    _convert(program, fold_weight_quantization(export_program(program)), [], "float32", "iOS17", plain, CoreML())
     return Exported(program, path, plain)
 
 
