@@ -137,6 +137,31 @@ def test_without_rounds_the_first_plan_is_trained_and_corrected_where_it_missed(
         replace(SHORT, rounds=-1)
 
 
+@pytest.mark.parametrize(
+    ("scheme", "format"),
+    [
+        (quantize.Palette(4), "coreml"),
+        (quantize.Mixed(quantize.Int8(), {"head": quantize.WeightOnly(8)}), "onnx"),
+    ],
+)
+def test_other_schemes_learn_and_are_measured_too(
+    teacher: nn.Module, tmp_path: Path, scheme: quantize.Scheme, format: Format
+) -> None:
+    result = compress(
+        teacher,
+        Stripes(),
+        Budget(size_bytes=14_000),
+        quantize=scheme,
+        formats=(format,),
+        schedule=SHORT,
+        device=HOST,
+        workdir=tmp_path,
+    )
+    assert result.met
+    assert result.artifacts[format].score.value > 80
+    assert "quantize" in {phase for phase, *_ in result.history}
+
+
 @pytest.mark.parametrize("scheme", [quantize.Fp16(), None])
 def test_floats_keep_a_budget_too(teacher: nn.Module, tmp_path: Path, scheme: quantize.Scheme) -> None:
     limit = 14_000 if scheme else 24_000
