@@ -40,7 +40,7 @@ types: $(VENV)/.installed-dev ## mypy --strict over the three packages
 	@$(call stage,types,mypy,$(BIN)/mypy)
 
 tests: $(VENV)/.installed-dev ## pytest; ARGS="-k budget" chooses
-	@$(call stage,tests,pytest,$(BIN)/pytest -n 2 --dist loadfile $(ARGS))
+	@$(call stage,tests,pytest,$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS))
 
 clean: ## removes .venv and what the commands above left behind, runs/ excepted
 	rm -rf $(VENV) dist .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -63,6 +63,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> nn.Module:
     return train_model(Residual(24), Stripes(), Recipe(epochs=8, learning_rate=1e-2), workdir=folder)
 
 
+@pytest.mark.slow
 def test_a_size_budget_is_met_on_every_file(teacher: nn.Module, tmp_path: Path) -> None:
     result = compress(teacher, Stripes(), Budget(size_bytes=12_000), schedule=SHORT, device=HOST, workdir=tmp_path)
     assert result.met
@@ -97,6 +98,7 @@ def test_an_unreachable_budget_names_the_smallest_that_works(teacher: nn.Module,
     assert compress(teacher, Stripes(), smallest, workdir=tmp_path / "b", **ask).met  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_limits_may_differ_by_format_and_nothing_is_cut_without_need(teacher: nn.Module, tmp_path: Path) -> None:
     budget = Budget(size_bytes={"onnx": 500_000}, max_metric_drop=20)
     result = compress(
@@ -110,6 +112,7 @@ def test_limits_may_differ_by_format_and_nothing_is_cut_without_need(teacher: nn
     ]
 
 
+@pytest.mark.slow
 def test_without_rounds_the_first_plan_is_trained_and_corrected_where_it_missed(
     teacher: nn.Module, tmp_path: Path
 ) -> None:
@@ -207,6 +210,7 @@ def test_a_given_student_is_used_as_it_is_where_it_fits(teacher: nn.Module, tmp_
     assert shapes[0] == (6, 1, 3, 3)
 
 
+@pytest.mark.slow
 def test_several_signatures_share_one_budget(tmp_path: Path) -> None:
     image = Stripes.signatures["main"]
 
@@ -265,6 +269,7 @@ def test_several_signatures_share_one_budget(tmp_path: Path) -> None:
     assert "data:image/png;base64," in result.report_path.read_text()
 
 
+@pytest.mark.slow
 def test_a_latency_budget_is_met_on_measured_files(tmp_path: Path) -> None:
     torch.manual_seed(0)
     wide = train_model(Residual(96), Stripes(), Recipe(epochs=2, learning_rate=1e-2), workdir=tmp_path / "teacher")
@@ -279,6 +284,7 @@ def test_a_latency_budget_is_met_on_measured_files(tmp_path: Path) -> None:
     assert (result.artifacts["tflite"].latency_ms or limit) < limit
 
 
+@pytest.mark.slow
 def test_a_share_of_the_teachers_latency_is_met_where_it_can_be_measured(tmp_path: Path) -> None:
     torch.manual_seed(0)
     wide = train_model(Residual(96), Stripes(), Recipe(epochs=2, learning_rate=1e-2), workdir=tmp_path / "teacher")
@@ -389,6 +395,7 @@ def schedule():
 """
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_five_moments_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
     job = tmp_path / "job.py"
     job.write_text(JOB.format(folder=str(tmp_path / "teacher")))
