@@ -57,7 +57,7 @@ def load_images(
     Args:
         data: a folder in Pascal VOC's form (JPEGImages, Annotations, ImageSets/Main) or COCO's (JSON files beside
             the images), or one that holds such a folder called ``bccd``.
-        part: share of each split's images that is used, 0 to 1.
+        part: share of each split's images that is used, 0 to 1; drawn ones are few, and all used.
         cache: where a download is kept; None: the user's cache folder.
         archive_url: where the download comes from; what it unpacks to must match a fixed checksum.
 
@@ -67,7 +67,7 @@ def load_images(
     """
     found = locate(_public_data(archive_url), data, cache)
     if found is None:
-        return _dataset(CLASSES, drawn_images(), DRAWN_SOURCE, part, synthetic=True)
+        return _dataset(CLASSES, drawn_images(), DRAWN_SOURCE, 1.0, synthetic=True)  # few as they are
     folder, source = found
     return _from_folder(folder, source, part)
 

@@ -47,7 +47,7 @@ def cells(data: Path | None = None, seed: int = 0, *, part: float = 1.0) -> Cell
         data: a folder with images and boxes, in Pascal VOC's or COCO's form; None: ``MOBILEDISTILL_DATA``, the
             user's cache, the network, and where none of them has any, drawn cells. ``task.source`` says which.
         seed: of the order of the batches and of what is done to the images.
-        part: of each split's images that are used, 0 to 1.
+        part: of each split's images that are used, 0 to 1; drawn ones are few, and all used.
 
     Example:
         >>> task = cells()  # doctest: +SKIP

@@ -209,7 +209,7 @@ def test_where_nothing_can_be_found_cells_are_drawn(tmp_path: Path, monkeypatch:
 
     assert dataset.synthetic
     assert "drawn" in dataset.source
-    assert [len(part) for part in (dataset.train, dataset.validation, dataset.test)] == [16, 6, 6]
+    assert [len(part) for part in (dataset.train, dataset.validation, dataset.test)] == [64, 24, 24]
     assert not list(tmp_path.iterdir())
 
 
