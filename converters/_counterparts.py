@@ -14,6 +14,12 @@ from converters._errors import ConversionError
 __all__ = ["first_unknown", "refusal"]
 
 
+_TAKEN_APART = {
+    *("aten.adaptive_avg_pool2d.default", "aten.batch_norm.default", "aten.flatten.using_ints"),
+}
+"""Where a library does not know these, it knows what they decompose into; to see that costs a second."""
+
+
 def first_unknown(decomposed: ExportedProgram, is_known: Callable[[fx.Node], bool]) -> fx.Node | None:
     """The first call of an operator that a library does not know.
 
@@ -23,7 +29,7 @@ def first_unknown(decomposed: ExportedProgram, is_known: Callable[[fx.Node], boo
     """
     nodes: Iterable[fx.Node] = decomposed.graph.nodes
     calls = (node for node in nodes if node.op == "call_function" and node.target is not operator.getitem)
-    return next((node for node in calls if not is_known(node)), None)
+    return next((node for node in calls if str(node.target) not in _TAKEN_APART and not is_known(node)), None)
 
 
 def refusal(signature: str, unknown: fx.Node, format_name: str) -> ConversionError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shutil
@@ -129,9 +130,8 @@ def _refuse_unknown(program: Program, exported: Any, opset: int) -> None:
     """Looks every operator up where torch.onnx will; one that it does not know may still decompose into others."""
     from torch.onnx._internal.exporter._dispatching import dispatch
     from torch.onnx._internal.exporter._fx_passes import decompose_with_registry, remove_assertion_nodes
-    from torch.onnx._internal.exporter._registration import ONNXRegistry
 
-    registry = ONNXRegistry.from_torchlib(opset)
+    registry = _registry(opset)
 
     def is_known(node: Any) -> bool:
         is_onnx_already = getattr(node.target, "namespace", "") == "onnx"
@@ -143,6 +143,13 @@ def _refuse_unknown(program: Program, exported: Any, opset: int) -> None:
     remove_assertion_nodes(decomposed.graph_module)
     if unknown := first_unknown(decomposed, is_known):
         raise refusal(program.name, unknown, "ONNX")
+
+
+@functools.lru_cache
+def _registry(opset: int) -> Any:
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    return ONNXRegistry.from_torchlib(opset)
 
 
 def _check_free(
