@@ -9,6 +9,7 @@ integers. So the integers are the module's, and no converter ever chooses one.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import cast
 
 import torch
@@ -109,7 +110,7 @@ class ActivationQuantizer(nn.Module):
         self.frozen = True
 
 
-class QuantizedLayer(nn.Module):
+class QuantizedLayer(nn.Module, ABC):
     """A weighted layer whose weight lies on one symmetric int8 grid per output channel.
 
     Args:
@@ -135,9 +136,9 @@ class QuantizedLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.compute(x, self.quantized_weight())
 
+    @abstractmethod
     def compute(self, x: Tensor, weight: Tensor) -> Tensor:
         """What the layer returns with one weight or another."""
-        raise NotImplementedError
 
     def quantized_weight(self) -> Tensor:
         """The weight as the integers spell it."""

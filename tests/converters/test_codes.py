@@ -11,7 +11,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from converters import FORMATS, ConversionError, Format, ParityError, Program, convert, size_bytes, suffix_of, verify
+from converters import (
+    FORMATS,
+    ConversionError,
+    Format,
+    ParityError,
+    Program,
+    convert,
+    load_program,
+    save_program,
+    size_bytes,
+    suffix_of,
+    verify,
+)
 from converters._codes import codes_like, fold_codes
 from converters._program import export_program
 from mobiledistill.quantize import Int8, LayerScheme, Mixed, Palette, WeightOnly, post_training
@@ -36,7 +48,7 @@ class Words(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.rows, self.inner, self.norm = nn.Embedding(64, 32), nn.Linear(32, 32), nn.LayerNorm(32)
+        self.rows, self.inner, self.norm = nn.Embedding(512, 64), nn.Linear(64, 64), nn.LayerNorm(64)
 
     def forward(self, ids: Tensor) -> Tensor:
         return F.linear(self.norm(F.relu(self.inner(self.rows(ids)))), self.rows.weight)
@@ -83,11 +95,19 @@ def test_a_file_is_as_small_as_its_codes_and_answers_as_its_module(
 def test_a_tied_table_is_stored_once(tmp_path: Path, format: Format) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        words = Program(Words().eval(), {"ids": torch.randint(0, 64, (1, 9))}, ("logits",))
+        words = Program(Words().eval(), {"ids": torch.randint(0, 512, (1, 9))}, ("logits",))
     (stored,) = post_training(words, scheme=WeightOnly(8))
     path = convert(stored, tmp_path / f"a{suffix_of(format)}")
-    ids = np.random.default_rng(0).integers(0, 64, (8, 9))
+    ids = np.random.default_rng(0).integers(0, 512, (8, 9))
     assert verify(path, stored, {"ids": ids}).sqnr_db > 100
+    assert size_bytes(path) < 1.5 * 512 * 64
+
+
+def test_codes_survive_on_disk(program: Program, tmp_path: Path) -> None:
+    (stored,) = post_training(program, scheme=WeightOnly(4))
+    loaded = load_program(save_program(stored, tmp_path / "net.pt2"))
+    before, after = (convert(one, tmp_path / f"{i}.onnx") for i, one in enumerate((stored, loaded)))
+    assert size_bytes(after) == size_bytes(before)
 
 
 @pytest.mark.parametrize("format", FORMATS)

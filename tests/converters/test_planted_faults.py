@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from converters import Format, ParityError, Precision, Program, convert, suffix_of, verify
+from converters import Format, Parity, ParityError, Precision, Program, convert, suffix_of, verify
 from mobiledistill.quantize import post_training
 from tests.converters._faulty import (
     Contrast,
@@ -377,7 +377,7 @@ def test_a_damaged_file_is_refused_and_its_layer_named(
 def test_the_same_file_untouched_passes(
     right: Callable[[Network, Format], Path], format: Format, network: Network
 ) -> None:
-    prove(right(network, format), network)
+    assert prove(right(network, format), network).sqnr_db >= 28
 
 
 def test_the_signature_that_departs_is_named(right: Callable[[Network, Format], Path], tmp_path: Path) -> None:
@@ -398,6 +398,6 @@ def opened(path: Path, format: Format) -> AbstractContextManager[Any]:
     return coreml_file(path, "short" if path.stem == "stream" else "main")
 
 
-def prove(path: Path, network: Network) -> None:
+def prove(path: Path, network: Network) -> Parity:
     one = case(network)
-    verify(path, one.programs, one.inputs, one.precision)
+    return verify(path, one.programs, one.inputs, one.precision)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,12 +39,17 @@ class Behind(nn.Module):
         return self.then(self.layer(x))
 
 
-def refused(module: nn.Module, format: Format, folder: Path, error: type[MobileDistillError], words: str) -> None:
+def refusal(module: nn.Module, format: Format, folder: Path, error: type[MobileDistillError]) -> str:
+    """What convert says, with nothing left behind."""
     program = Program(module.eval(), {"x": torch.randn(1, 4)}, ("y",))
-    with pytest.raises(error, match=words) as caught:
+    with pytest.raises(error) as caught:
         convert(program, folder / f"net{suffix_of(format)}")
-    assert "\n" not in str(caught.value)
     assert list(folder.iterdir()) == []
+    return str(caught.value)
+
+
+def is_one_line(said: str, words: str) -> bool:
+    return "\n" not in said and re.search(words, said) is not None
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -51,7 +57,8 @@ def refused(module: nn.Module, format: Format, folder: Path, error: type[MobileD
 def test_a_weight_that_is_no_number_is_named(kind: str, format: Format, tmp_path: Path) -> None:
     module = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
     module[1].weight.data[1, 2] = BROKEN[kind]
-    refused(module, format, tmp_path, InputError, r"^The weight '1\.weight' holds NaN or infinity; give a model")
+    said = refusal(module, format, tmp_path, InputError)
+    assert is_one_line(said, r"^The weight '1\.weight' holds NaN or infinity; give a model"), said
 
 
 def test_it_is_named_alike_once_it_was_saved(tmp_path: Path) -> None:
@@ -87,7 +94,8 @@ def test_a_mask_may_be_infinite(tmp_path: Path) -> None:
 def test_what_no_file_can_do_is_named(
     then: Callable[[Tensor], Tensor], words: str, format: Format, tmp_path: Path
 ) -> None:
-    refused(Behind(then), format, tmp_path, ConversionError, words)
+    said = refusal(Behind(then), format, tmp_path, ConversionError)
+    assert is_one_line(said, words), said
 
 
 @pytest.mark.parametrize(
@@ -99,7 +107,8 @@ def test_what_no_file_can_do_is_named(
     ],
 )
 def test_the_first_operator_that_a_format_lacks_is_named(format: Format, words: str, tmp_path: Path) -> None:
-    refused(Behind(lambda x: torch.linalg.svd(x.erfinv())[1]), format, tmp_path, ConversionError, words)
+    said = refusal(Behind(lambda x: torch.linalg.svd(x.erfinv())[1]), format, tmp_path, ConversionError)
+    assert is_one_line(said, words), said
 
 
 @pytest.mark.parametrize("shape", [(0, 4), (1, 0)])
