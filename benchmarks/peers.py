@@ -24,6 +24,7 @@ import numpy as np
 import torch
 
 import mobiledistill as md
+from benchmarks._figures import keep_figures, known_figures
 from benchmarks.zoo import ZOO, Network
 from converters import FORMATS, size_bytes, suffix_of
 from mobiledistill.devices import Host, Subject
@@ -43,7 +44,7 @@ def main() -> None:
     options = parser.parse_args()
     if unknown := set(options.networks) - set(ZOO):
         parser.error(f"no network {', '.join(sorted(unknown))}; there are {', '.join(ZOO)}")
-    known: dict[str, Any] = json.loads(options.json.read_text()) if options.json.exists() else {}
+    known = known_figures(options.json)
     warnings.simplefilter("ignore")
     _convert_all(_ours, ZOO["ds-cnn"])  # loads the libraries
     _convert_all(_plain, ZOO["ds-cnn"])
@@ -54,11 +55,7 @@ def main() -> None:
             "cost": _cost(ZOO[name], 1 if options.quick else options.repeats),
             "int8": _speed(ZOO[name], Host(brief=options.quick), options.seed),
         }
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        aside = options.json.with_suffix(".partial")
-        aside.write_text(json.dumps(known, indent=1) + "\n")
-        aside.replace(options.json)
-        options.json.with_suffix(".md").write_text(page(known))
+        keep_figures(options.json, known, page)
         print(name, json.dumps(known[name]), flush=True)
 
 

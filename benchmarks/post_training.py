@@ -23,6 +23,7 @@ import torch
 from torch import nn
 
 import mobiledistill as md
+from benchmarks._figures import keep_figures, known_figures
 from benchmarks.tasks import Unmeasured, predict_of_file, predict_of_module
 from converters import FORMATS, suffix_of
 from demo_apps.speech import TEACHER_RECIPE, digits, digits_net
@@ -80,18 +81,14 @@ def main() -> None:
         options.networks, options.seeds = [list(NETWORKS)[-1]], [0]
     for seed in options.seeds:
         for name in options.networks:
-            known: dict[str, Any] = json.loads(options.json.read_text()) if options.json.exists() else {}
+            known = known_figures(options.json)
             if str(seed) in known.get(name, {}):
                 continue
             found = _measure(
                 NETWORKS[name], seed, options.workdir / name.replace(", ", "-").replace(" ", "-"), options.quick
             )
             known.setdefault(name, {})[str(seed)] = found
-            options.json.parent.mkdir(parents=True, exist_ok=True)
-            aside = options.json.with_suffix(".partial")
-            aside.write_text(json.dumps(known, indent=1) + "\n")
-            aside.replace(options.json)
-            options.json.with_suffix(".md").write_text(page(known))
+            keep_figures(options.json, known, page)
             print(name, seed, json.dumps(found), flush=True)
 
 

@@ -25,6 +25,7 @@ import torch
 from torch import nn
 
 import mobiledistill as md
+from benchmarks._figures import keep_figures, known_figures
 from benchmarks._task_cases import CASES, Case
 from benchmarks._task_page import page
 from converters import Format
@@ -48,13 +49,9 @@ def main() -> None:
         parser.error(f"no such task: {', '.join(unknown)}; choose some of {', '.join(CASES)}")
     for name in options.tasks:
         found = measure(CASES[name], options.workdir, options.seed, options.quick)
-        known = json.loads(options.json.read_text()) if options.json.exists() else {}  # others may write meanwhile
+        known = known_figures(options.json)
         known[name] = found
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        aside = options.json.with_suffix(".partial")
-        aside.write_text(json.dumps(known, indent=1) + "\n")
-        aside.replace(options.json)
-        options.json.with_suffix(".md").write_text(page(known))
+        keep_figures(options.json, known, page)
         print(json.dumps(known[name], indent=1), flush=True)
 
 

@@ -11,7 +11,6 @@ written, ``teacher_sizes.md``.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -24,6 +23,7 @@ import torch
 from torch import nn
 
 import mobiledistill as md
+from benchmarks._figures import keep_figures, known_figures
 from benchmarks.tasks import predict_of_module
 from demo_apps.detection import Detector
 from demo_apps.speech.sentences import sentences_net
@@ -98,13 +98,9 @@ def main() -> None:
     for name in options.tasks:
         for size, make in FAMILIES[name].sizes.items():
             one = _learn(FAMILIES[name], make, options.share, options.seed, options.workdir / name)
-            known = json.loads(options.json.read_text()) if options.json.exists() else {}  # others may write meanwhile
+            known = known_figures(options.json)
             known.setdefault(name, {})[size] = one
-            options.json.parent.mkdir(parents=True, exist_ok=True)
-            aside = options.json.with_suffix(".partial")
-            aside.write_text(json.dumps(known, indent=1) + "\n")
-            aside.replace(options.json)
-            options.json.with_suffix(".md").write_text(page(known))
+            keep_figures(options.json, known, page)
             print(name, size, one, flush=True)
 
 

@@ -161,6 +161,7 @@ class ONNX:
 
     Attributes:
         opset: the version of ONNX's operators, 18 to 25; 18 runs on onnxruntime 1.14 of 2023 and later.
+            Weights in 4 bits need 21, and raise a lower one.
         dynamic: ``("batch",)`` frees the first axis of every input; a mapping frees and names axes, input by input.
         ort: also writes the file in onnxruntime's own format, optimized for phones, beside the .onnx: ``net.ort``.
         integer_inputs: uint8 inputs for what the module quantizes right at its entrance, without QuantizeLinear there.
