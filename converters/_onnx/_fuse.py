@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from converters._onnx._graph import GraphView, add_constant, attribute, set_nodes
+from converters._onnx._convolutions import simplify_convolutions
+from converters._onnx._graph import GraphView, add_constant, attribute, set_attribute, set_nodes
 from converters._onnx._libraries import onnx_library
 from converters._onnx._tables import gather_integers
 
@@ -23,6 +24,7 @@ def fuse(model: Any) -> None:
     _name_pooling(graph)
     _drop_needless_limits(graph)
     _turn_weights(graph)
+    simplify_convolutions(graph)
     gather_integers(graph)
     _requantize_moves(graph)
     _store_activations_unsigned(graph)
@@ -178,17 +180,10 @@ def _turn_weights(graph: Any) -> None:
             continue
         maker.input[0] = add_constant(graph, maker.input[0], integers.transpose(permutation))
         axis = list(permutation).index(attribute(maker, "axis", 1) % integers.ndim)
-        _set_axis(maker, axis)
+        set_attribute(maker, "axis", axis)
         maker.output[0] = node.output[0]
         gone.append(node)
     set_nodes(graph, [node for node in view.nodes if not any(node is other for other in gone)])
-
-
-def _set_axis(node: Any, axis: int) -> None:
-    for entry in list(node.attribute):
-        if entry.name == "axis":
-            node.attribute.remove(entry)
-    node.attribute.append(onnx_library().helper.make_attribute("axis", axis))
 
 
 def _store_activations_unsigned(graph: Any) -> None:

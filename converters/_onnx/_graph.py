@@ -13,7 +13,7 @@ from converters._integers import Grid
 from converters._onnx._libraries import onnx_library
 from converters._reach import reaches
 
-__all__ = ["GraphView", "add_constant", "attribute", "graphs", "set_nodes"]
+__all__ = ["GraphView", "add_constant", "attribute", "graphs", "set_attribute", "set_nodes"]
 
 
 class GraphView:
@@ -128,6 +128,14 @@ def add_constant(graph: Any, like: str, values: NDArray[Any]) -> str:
         name = f"{like}.{count}"
     graph.initializer.append(onnx_library().numpy_helper.from_array(np.array(values, order="C"), name))
     return name
+
+
+def set_attribute(node: Any, name: str, value: Any) -> None:
+    """Gives a node an attribute, in place of the one that it may have."""
+    for entry in list(node.attribute):
+        if entry.name == name:
+            node.attribute.remove(entry)
+    node.attribute.append(onnx_library().helper.make_attribute(name, value))
 
 
 def set_nodes(graph: Any, nodes: list[Any]) -> None:

@@ -97,6 +97,8 @@ def _layer(view: GraphView, node: Any) -> IntegerLayer | None:
         return None
     if _is_turned(node):
         integers = integers.T
+    if integers.ndim == 3:  # a sequence is an image of one row to the torch module
+        integers = integers[:, :, None]
     bias, end = _bias(view, node)
     return IntegerLayer(
         name="",
