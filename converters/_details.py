@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters._ends import check_integer_ends
-from converters._errors import InputError
+from converters._errors import ConversionError, InputError
 from converters._program import Format, Program
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "TFLite",
     "Target",
     "check_details",
+    "check_entries",
 ]
 
 Target = Literal["iOS16", "iOS17", "iOS18"]
@@ -88,7 +89,26 @@ class Image:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CoreML:
+class _Described:
+    """What people and apps read about a file."""
+
+    images: Mapping[str, Image] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    author: str = ""
+    licence: str = ""
+    version: str = ""
+    description: str = ""
+    descriptions: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(set(self.labels)) < len(self.labels) or not all(self.labels):
+            raise InputError(
+                f"{type(self).__name__}(labels={self.labels!r}) must be a tuple of different words, one for each class."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoreML(_Described):
     """What can be chosen about an .mlpackage.
 
     Example:
@@ -108,47 +128,61 @@ class CoreML:
     """
 
     target: Target | None = None
-    images: Mapping[str, Image] = field(default_factory=dict)
-    labels: tuple[str, ...] = ()
-    author: str = ""
-    licence: str = ""
-    version: str = ""
-    description: str = ""
-    descriptions: Mapping[str, str] = field(default_factory=dict)
 
     format: ClassVar[Format] = "coreml"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.target not in (None, *get_args(Target)):
             raise InputError(f"CoreML(target={self.target!r}) is unknown; choose one of {', '.join(get_args(Target))}.")
-        _check_labels("CoreML", self.labels)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TFLite:
+class TFLite(_Described):
     """What can be chosen about a .tflite.
+
+    All but ``runtime`` and the integer ends is written as the format's metadata, which MediaPipe Tasks and Android
+    Studio read; it costs some hundred bytes, and the numbers that go in and come out stay the same.
+
+    Example:
+        >>> TFLite(images={"image": Image(scale=1 / 255)}, labels=("cat", "dog"), author="Me").labels
+        ('cat', 'dog')
 
     Attributes:
         runtime: the oldest runtime that must load it: a file with an operator, or a version of one, that this runtime
             lacks is refused by name. None asks for none.
-        description: what it does, and whatever else is to be said: the format has one field of text.
+        images: the inputs that are pictures, by name; their shape is (1, height, width, 1 or 3), see
+            ``Program.channels_last``. The file still reads floats; apps learn from it how to make them of pixels.
+            MediaPipe Tasks (1.2) take one bias for all channels, and refuse one for each.
+        labels: what the entries of the first output stand for; a list of them is packed into the file.
+        author: who made it.
+        licence: under which terms it may be used.
+        version: which one it is.
+        description: what it does.
+        descriptions: what inputs and outputs are, by name.
         integer_inputs: int8 inputs for what the module quantizes right at its entrance, without QUANTIZE there. Scale
             and zero point stand in the file's tensor, and in ``load(path).integer_ends()``.
         integer_outputs: int8 outputs likewise.
     """
 
     runtime: Runtime | None = None
-    description: str = ""
     integer_inputs: bool = False
     integer_outputs: bool = False
 
     format: ClassVar[Format] = "tflite"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.runtime not in (None, *get_args(Runtime)):
             raise InputError(
                 f"TFLite(runtime={self.runtime!r}) is unknown; choose one of {', '.join(get_args(Runtime))}."
             )
+        if broken := [label for label in self.labels if label.splitlines() != [label]]:
+            raise InputError(f"TFLite(labels) are kept in one line each, which {broken} are not: shorten them.")
+        if self.images and self.integer_inputs:
+            raise InputError("TFLite(images) tells apps how to fill float inputs: leave integer_inputs or images out.")
+        if turned := [name for name, image in self.images.items() if image.color == "BGR"]:
+            raise InputError(f"TFLite has no word for BGR, which {turned} wants: read red first.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,33 +246,39 @@ def check_details(details: Details | None, format: Format, programs: Sequence[Pr
         raise InputError(
             f"{kind} details were given for a {format} file; give those of that format, or another suffix."
         )
-    if isinstance(details, CoreML):
-        _check_images(details, programs)
-        _check_outputs(details, programs)
-        return
     if isinstance(details, ONNX):
         _check_axes(details, programs)
-    if details.integer_inputs or details.integer_outputs:
+    else:
+        _check_images(details, programs)
+        _check_descriptions(details, programs)
+    if isinstance(details, CoreML):
+        _check_best_label(details, programs)
+    elif details.integer_inputs or details.integer_outputs:
         for program in programs:
             check_integer_ends(program, inputs=details.integer_inputs, outputs=details.integer_outputs)
 
 
-def _check_images(details: CoreML, programs: Sequence[Program]) -> None:
+def _check_images(details: CoreML | TFLite, programs: Sequence[Program]) -> None:
+    kind = type(details).__name__
     if (details.images or details.labels) and [program.name for program in programs] != ["main"]:
         names = [program.name for program in programs]
         raise InputError(
-            f"Core ML has images and labels for packages of one function, 'main', not for {names};"
-            " write one package for each signature."
+            f"{kind} has images and labels for files of one signature, 'main', not for {names};"
+            " write one file for each signature."
         )
     for name, image in details.images.items():
         inputs = programs[0].inputs
         if name not in inputs:
-            raise InputError(f"CoreML(images) names {name!r}; the inputs are {list(inputs)}.")
+            raise InputError(f"{kind}(images) names {name!r}; the inputs are {list(inputs)}.")
         shape = tuple(inputs[name].shape)
-        if len(shape) != 4 or shape[:2] != (1, image.channels) or not inputs[name].is_floating_point():
+        channels, wanted = (1, f"(1, {image.channels}, height, width)")
+        if isinstance(details, TFLite):
+            channels, wanted = (3, f"(1, height, width, {image.channels}), see Program.channels_last")
+        is_picture = len(shape) == 4 and shape[0] == 1 and shape[channels] == image.channels
+        if not is_picture or not inputs[name].is_floating_point():
             raise InputError(
-                f"Input {name!r} of shape {shape} cannot be a {image.color} image of Core ML;"
-                f" that is a float input of shape (1, {image.channels}, height, width)."
+                f"Input {name!r} of shape {shape} cannot be a {image.color} image of {kind};"
+                f" that is a float input of shape {wanted}."
             )
 
 
@@ -252,16 +292,28 @@ def _check_axes(details: ONNX, programs: Sequence[Program]) -> None:
                 raise InputError(f"ONNX(dynamic) names axes {wrong} of {name!r}, which has axes 0 to {rank - 1}.")
 
 
-def _check_outputs(details: CoreML, programs: Sequence[Program]) -> None:
+def _check_descriptions(details: CoreML | TFLite, programs: Sequence[Program]) -> None:
     ends = {name for program in programs for name in (*program.inputs, *program.outputs)}
     if unknown := sorted(set(details.descriptions) - ends):
-        raise InputError(f"CoreML(descriptions) names {unknown}; inputs and outputs are {sorted(ends)}.")
-    if details.labels and programs[0].outputs[0] + LABEL_SUFFIX in ends:
         raise InputError(
-            f"{programs[0].outputs[0]}{LABEL_SUFFIX} is what Core ML calls the best label; rename that output."
+            f"{type(details).__name__}(descriptions) names {unknown}; inputs and outputs are {sorted(ends)}."
         )
 
 
-def _check_labels(kind: str, labels: tuple[str, ...]) -> None:
-    if len(set(labels)) < len(labels) or not all(labels):
-        raise InputError(f"{kind}(labels={labels!r}) must be a tuple of different words, one for each class.")
+def _check_best_label(details: CoreML, programs: Sequence[Program]) -> None:
+    label = programs[0].outputs[0] + LABEL_SUFFIX
+    if details.labels and any(label in (*program.inputs, *program.outputs) for program in programs):
+        raise InputError(f"{label} is what Core ML calls the best label; rename that output.")
+
+
+def check_entries(labels: tuple[str, ...], program: Program, entries: int, *, is_float: bool) -> None:
+    """Refuses labels that are not as many as the entries of the first output.
+
+    Raises:
+        ConversionError: says how many there are of each.
+    """
+    if entries != len(labels) or not is_float:
+        raise ConversionError(
+            f"{len(labels)} labels were given for {program.outputs[0]!r}, which has {entries} entries:"
+            " the first output must hold one float for each label."
+        )

@@ -23,7 +23,7 @@ from converters._coreml._package import replacing
 from converters._coreml._recurrent import know_lstm
 from converters._coreml._slim import slim
 from converters._counterparts import first_unknown, refusal
-from converters._details import CoreML, Target
+from converters._details import CoreML, Target, check_entries
 from converters._errors import ConversionError, MobileDistillError
 from converters._fold import fold_weight_quantization
 from converters._program import Precision, Program, export_program
@@ -77,7 +77,8 @@ def export_coreml(
         _refuse_unknown(program, traced)
     target = _target(names, exported, any(map(needs_ios18, codes)), details.target)
     if details.labels:
-        _check_labels(programs[0], exported[0], details.labels)
+        first = _returned(exported[0])[0].meta["val"]
+        check_entries(details.labels, programs[0], first.numel(), is_float=first.dtype.is_floating_point)
     with replacing(path) as aside, tempfile.TemporaryDirectory() as folder:
         packages = [Path(folder) / f"{index}.mlpackage" for index in range(len(names))]
         for program, traced, spelled, package in zip(programs, exported, codes, packages, strict=True):
@@ -132,15 +133,6 @@ def _refuse_unknown(program: Program, exported: torch.export.ExportedProgram) ->
         unknown = first_unknown(decomposed, is_known)
     if unknown:
         raise refusal(program.name, unknown, "Core ML")
-
-
-def _check_labels(program: Program, exported: torch.export.ExportedProgram, labels: tuple[str, ...]) -> None:
-    returned = _returned(exported)[0].meta["val"]
-    if returned.numel() != len(labels) or not returned.dtype.is_floating_point:
-        raise ConversionError(
-            f"{len(labels)} labels were given for {program.outputs[0]!r}, which has {returned.numel()} entries:"
-            " the first output must hold one float for each label."
-        )
 
 
 def _convert(

@@ -21,6 +21,7 @@ from converters._errors import ConversionError, MissingExtraError, MobileDistill
 from converters._program import Precision, Program, _NamedOutputs, export_program
 from converters._quiet import quiet
 from converters._tflite._codes import check_codes, store_codes
+from converters._tflite._describe import append_labels, describe
 from converters._tflite._float16 import store_float16
 from converters._tflite._float_io import float_ends, make_io_float
 from converters._tflite._float_islands import fence_float_islands, take_fences_out
@@ -126,10 +127,10 @@ def _improve(
     if precision == "float16":
         store_float16(model)
     slim(model)
-    model.description = details.description or None
+    describe(model, details, programs[0])
     if details.runtime is not None:
         demand_runtime(model, details.runtime)
-    return pack_model(model)
+    return append_labels(pack_model(model), details.labels)
 
 
 def _litert_torch() -> Any:

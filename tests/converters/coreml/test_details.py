@@ -208,7 +208,7 @@ def test_what_the_program_does_not_have_is_refused(details: dict[str, Any], mess
 def test_images_and_labels_are_for_packages_of_one_function(tmp_path: Path) -> None:
     programs = [camera(), Program(camera().module, camera().inputs, camera().outputs, "again")]
 
-    with pytest.raises(InputError, match="images and labels for packages of one function, 'main'"):
+    with pytest.raises(InputError, match="images and labels for files of one signature, 'main'"):
         convert(programs, tmp_path / "net.mlpackage", details=CoreML(labels=LABELS))
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +15,8 @@ from converters import Program, TFLite
 from converters._tflite import export_tflite
 from converters._tflite._export import _convert, _improve
 from tests.converters._networks import example_input, float_net, quantized_net
+
+PythonWith = Callable[..., Path]
 
 
 @dataclass(frozen=True)
@@ -43,3 +49,31 @@ def halves(floats: Exported, tmp_path_factory: pytest.TempPathFactory) -> Export
     path = tmp_path_factory.mktemp("float16") / "net.tflite"
     path.write_bytes(_improve(floats.raw, "float16", [], [floats.program], TFLite()))
     return Exported(floats.program, path, floats.raw)
+
+
+@pytest.fixture(scope="session")
+def python_with() -> PythonWith:
+    """Makes a Python that has what cannot live beside our own libraries; it is kept for the next run."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mobiledistill-tests"
+
+    def python_with(package: str, *more: str) -> Path:
+        folder = cache / package.replace("==", "-")
+        python = folder / "bin" / "python"
+        if not (folder / "complete").exists():
+            subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True, capture_output=True)
+            install = [str(python), "-m", "pip", "install", "--quiet", package, *more]
+            installed = subprocess.run(install, capture_output=True, text=True, check=False)
+            if installed.returncode:
+                pytest.skip(f"{package} cannot be installed here: {installed.stderr.strip()[-200:]}")
+            (folder / "complete").touch()
+        return python
+
+    return python_with
+
+
+def run_in(python: Path, program: str, *arguments: Path) -> str:
+    """What a program prints under another Python."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.run(
+        [str(python), "-c", program, *map(str, arguments)], capture_output=True, text=True, check=True, env=environment
+    ).stdout

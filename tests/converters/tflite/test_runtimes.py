@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -19,8 +17,7 @@ from converters._tflite._export import _write_whole
 from converters._tflite._runtimes import NEWEST, demand_runtime
 from converters._tflite._schema import operator_code, read_model, schema
 from mobiledistill.quantize import post_training
-
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mobiledistill-tests"
+from tests.converters.tflite.conftest import PythonWith, run_in
 
 RUN = """
 import sys
@@ -55,27 +52,10 @@ print(json.dumps(known))
 
 
 @pytest.fixture(scope="session")
-def python_of_2_14() -> Path:
-    """A Python that has tflite-runtime 2.14, made once and kept."""
+def python_of_2_14(python_with: PythonWith) -> Path:
     if sys.version_info[:2] != (3, 11):
         pytest.skip("tflite-runtime 2.14 has wheels up to Python 3.11")
-    folder = CACHE / "tflite-runtime-2.14"
-    python = folder / "bin" / "python"
-    if not (folder / "complete").exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True, capture_output=True)
-        install = [str(python), "-m", "pip", "install", "--quiet", "tflite-runtime==2.14.0", "numpy<2"]
-        installed = subprocess.run(install, capture_output=True, text=True, check=False)
-        if installed.returncode:
-            pytest.skip(f"tflite-runtime 2.14 cannot be installed here: {installed.stderr.strip()[-200:]}")
-        (folder / "complete").touch()
-    return python
-
-
-def run(python: Path, program: str, *arguments: Path) -> str:
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    return subprocess.run(
-        [str(python), "-c", program, *map(str, arguments)], capture_output=True, text=True, check=True, env=environment
-    ).stdout
+    return python_with("tflite-runtime==2.14.0", "numpy<2")
 
 
 def test_a_ds_cnn_in_integers_runs_on_2_14(python_of_2_14: Path, tmp_path: Path) -> None:
@@ -87,7 +67,7 @@ def test_a_ds_cnn_in_integers_runs_on_2_14(python_of_2_14: Path, tmp_path: Path)
     path = convert(program, tmp_path / "net.tflite", details=TFLite(runtime="2.14", description="Hears ten words."))
 
     np.savez(tmp_path / "inputs.npz", **inputs)  # type: ignore[arg-type]  # arrays by name
-    run(python_of_2_14, RUN, path, tmp_path / "inputs.npz", tmp_path / "answers.npz")
+    run_in(python_of_2_14, RUN, path, tmp_path / "inputs.npz", tmp_path / "answers.npz")
     old, new = dict(np.load(tmp_path / "answers.npz")), load(path, optimized=False).run(inputs)
     assert set(old) == set(new) == set(program.outputs)
     assert size_bytes(path) > 22_000
@@ -105,7 +85,7 @@ def test_the_table_is_what_2_14_says(python_of_2_14: Path, tmp_path: Path) -> No
         for asked in (version, version + 1):
             _write_whole(tmp_path / f"{name}-{asked}.tflite", lone_operator(name, asked))
 
-    known = json.loads(run(python_of_2_14, PROBE, tmp_path))
+    known = json.loads(run_in(python_of_2_14, PROBE, tmp_path))
 
     assert sorted(known) == sorted(f"{name}-{version}" for name, version in NEWEST["2.14"].items())
 
