@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 from converters._errors import MissingExtraError
@@ -17,13 +20,27 @@ def coremltools() -> Any:
         MissingExtraError: it is not installed, or without the library that reads and writes weights.
     """
     try:
-        with quiet():
+        with quiet(), _hiding_tensorflow():
             import coremltools
             import coremltools.libmilstoragepython
             import coremltools.libmodelpackage  # not every platform has these two
     except ImportError as error:
         raise MissingExtraError("coremltools", "coreml") from error
     return coremltools
+
+
+@contextlib.contextmanager
+def _hiding_tensorflow() -> Iterator[None]:
+    """Where TensorFlow is installed, coremltools loads it, for seconds; only who has loaded it already needs it."""
+    name = "tensorflow"
+    if name in sys.modules or "coremltools" in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]  # how Python spells: not to be imported
+    try:
+        yield
+    finally:
+        del sys.modules[name]
 
 
 def model_proto() -> Any:
