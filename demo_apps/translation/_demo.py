@@ -50,7 +50,7 @@ demo = Demo(
                 stretch=1.0,
                 rounds=4,
             ),
-            budget=Budget(size_bytes=1_600_000),
+            budget=Budget(size_bytes=1_600_000, latency_share={"tflite": 0.46}),
             distill=distill.SoftTargets(temperature=1.0, hard=0.3, soft=0.7),
             make_transfer=transfer,
             quick_teacher=_quick_teacher,
