@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from benchmarks.zoo import ZOO
 from benchmarks.zoo._cell import PRECISIONS
 from converters import FORMATS
 
@@ -22,6 +23,8 @@ def page(cells: Mapping[str, Mapping[str, Any]]) -> str:
     works = [cell for cell in cells.values() if cell["outcome"] == "works"]
     integers = [cell for cell in works if cell["precision"] == "int8"]
     static = sum(bool(cell["static"]) for cell in integers)
+    small = [cell for cell in cells.values() if ZOO[cell["network"]].small]
+    sound = sum(cell["outcome"] == "works" for cell in small)
     kinds = [(format, precision) for format in FORMATS for precision in PRECISIONS]
     networks = list(dict.fromkeys(cell["network"] for cell in cells.values()))
     rows = [
@@ -39,6 +42,7 @@ def page(cells: Mapping[str, Mapping[str, Any]]) -> str:
             "compared with its module on 32 other samples (`md.verify`).",
             "",
             f"**{len(works)} of {len(cells)} cells work** ({100 * len(works) / len(cells):.1f} %).",
+            f"Of {len(small)} cells of networks that phones run on every frame {sound} work.",
             f"Of {len(integers)} int8 files {static} are static: their layers read integers on fixed grids.",
             "",
             "Cells: kB of the file, dB from its module (200: equal), and where it runs here the milliseconds of one",

@@ -68,12 +68,19 @@ def test_the_zoo_is_large_and_its_names_tell_apart() -> None:
 
 def test_a_failure_is_told_on_the_page() -> None:
     works = {
-        "network": "a", "format": "onnx", "precision": "int8", "outcome": "works", "size_bytes": 1234, "sqnr_db": 50.4,
-        "static": True, "latency_ms": 0.1234,
-    }  # fmt: skip
-    wrong = {"network": "a", "format": "tflite", "precision": "fp16", "outcome": "wrong", "reason": "it departs."}
-    text = page({"a/onnx/int8": works, "a/tflite/fp16": wrong})
+        "network": "ds-cnn",
+        "format": "onnx",
+        "precision": "int8",
+        "outcome": "works",
+        "size_bytes": 1234,
+        "sqnr_db": 50.4,
+        "static": True,
+        "latency_ms": 0.1234,
+    }
+    wrong = {"network": "ds-cnn", "format": "tflite", "precision": "fp16", "outcome": "wrong", "reason": "it departs."}
+    text = page({"ds-cnn/onnx/int8": works, "ds-cnn/tflite/fp16": wrong})
     assert "**1 of 2 cells work** (50.0 %)" in text
-    assert "| a |  | **wrong** |" in text
+    assert "Of 2 cells of networks that phones run on every frame 1 work." in text
+    assert "| ds-cnn |  | **wrong** |" in text
     assert "| 1, 50, 0.12 |" in text
-    assert "- a, TFLite fp16: it departs." in text
+    assert "- ds-cnn, TFLite fp16: it departs." in text
