@@ -18,6 +18,7 @@ from torch._decomp import get_decompositions
 from converters._codes import Codes, fold_codes
 from converters._coreml._codes import needs_ios18, store_codes_pass
 from converters._coreml._describe import describe
+from converters._coreml._group_norm import group_norm
 from converters._coreml._library import coremltools
 from converters._coreml._package import replacing
 from converters._coreml._recurrent import know_lstm
@@ -165,11 +166,12 @@ def _convert(
 
 
 def _overlooked(exported: torch.export.ExportedProgram) -> dict[Any, Any]:
-    """Decompositions of operators that coremltools converts as if their keyword arguments were not there."""
+    """Decompositions of what coremltools does badly: a GELU's keyword goes unread, group norms overflow in float16."""
     gelu = torch.ops.aten.gelu.default
+    table: dict[Any, Any] = {torch.ops.aten.group_norm.default: group_norm}
     if any(node.target is gelu and node.kwargs.get("approximate", "none") != "none" for node in exported.graph.nodes):
-        return dict(get_decompositions([gelu]))
-    return {}
+        table |= get_decompositions([gelu])
+    return table
 
 
 def _spell_out_defaults(exported: torch.export.ExportedProgram) -> None:

@@ -14,9 +14,8 @@ from demo_apps.detection._network import cell_grid
 __all__ = ["Assignment", "assign", "detection_loss", "holds_object"]
 
 _CELLS_PER_BOX = 10
-_SCORE_POWER, _OVERLAP_POWER = 0.5, 6.0
+_SCORE_POWER, _OVERLAP_POWER = 0.5, 4.0
 _LEAST_REACH = 0.75  # strides: a box smaller than a cell still has one
-_LEAST_AIM = 0.5
 _EMPTY_WEIGHT = 0.75
 _BOX_WEIGHT = 2.0
 
@@ -26,7 +25,7 @@ class Assignment:
     """What the cells of a batch should answer.
 
     Attributes:
-        scores: shape ``(n, cells, classes)``, 0 to 1: how well the cell's box fits, at its class.
+        scores: shape ``(n, cells, classes)``: the cell's share, at its class.
         shares: shape ``(n, cells)``, 0 to 1: how much the cell's box counts, 1 for the best cell of each true box.
         boxes: shape ``(n, cells, 4)``; of cells that answer for none it means nothing.
     """
@@ -40,9 +39,9 @@ class Assignment:
 def assign(boxes: Tensor, scores: Tensor, true_boxes: Tensor, true_labels: Tensor) -> Assignment:
     """Gives each true box the ten cells whose answers fit it best (task-aligned, Feng et al. 2021).
 
-    How well a cell fits is ``probability ** 0.5 * IoU ** 6``; only cells whose middle lies in the box can. The best
-    cell of a box should answer with its IoU, at least 0.5, the others with less, in proportion: without that least
-    answer small and rare boxes, which overlap little at first, are given up.
+    How well a cell fits is ``probability ** 0.5 * IoU ** 4``; only cells whose middle lies in the box can. The best
+    cell of a box should answer with 1, the others with less, in proportion. With the paper's answer, the IoU of the
+    best cell, 205 partly labelled images taught less: AP50 0.883 on the validation, even to a larger net, for 0.893.
 
     Args:
         boxes: the detector's, ``(n, cells, 4)``.
@@ -60,12 +59,11 @@ def assign(boxes: Tensor, scores: Tensor, true_boxes: Tensor, true_labels: Tenso
     chosen = possible & (fit >= threshold) & (fit > 0)
     fit = fit * chosen
     share = fit / fit.amax(-1, keepdim=True).clamp_min(1e-30)
-    aim = share * (overlap * chosen).amax(-1, keepdim=True).clamp_min(_LEAST_AIM)
     owner = (overlap * chosen).argmax(dim=1, keepdim=True)  # in several boxes: the one it overlaps most
-    share, aim = share.gather(1, owner).squeeze(1), aim.gather(1, owner).squeeze(1)
+    share = share.gather(1, owner).squeeze(1)
     cell_boxes = true_boxes.gather(1, owner.squeeze(1).unsqueeze(-1).expand(-1, -1, 4))
     cell_labels = labels.gather(1, owner.squeeze(1))
-    cell_scores = torch.zeros_like(scores).scatter_(2, cell_labels.unsqueeze(-1), aim.unsqueeze(-1))
+    cell_scores = torch.zeros_like(scores).scatter_(2, cell_labels.unsqueeze(-1), share.unsqueeze(-1))
     return Assignment(cell_scores, share, cell_boxes)
 
 

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from converters import CoreML, Program, verify
 from converters._coreml import CoreMLModel, FileSignature, export_coreml
 from converters._coreml._package import open_package
+from converters._coreml._slim import load_program
 from converters._errors import ConversionError
 from tests.converters.coreml._programs import noise
 from tests.converters.coreml.conftest import Exported
@@ -157,6 +158,29 @@ def test_what_coremltools_refuses_or_overlooks(function: Callable[[Tensor], Tens
     path = export_coreml([program], tmp_path / "net.mlpackage")
 
     assert verify(path, program).sqnr_db >= 80
+
+
+def test_a_group_norm_in_halves_squares_nothing_that_overflows(tmp_path: Path) -> None:
+    norm = nn.GroupNorm(2, 4)
+    with torch.no_grad():
+        norm.weight.copy_(torch.tensor([0.5, 1.0, 1.5, 2.0]))
+        norm.bias.copy_(torch.tensor([-1.0, 0.0, 1.0, 2.0]))
+    program = Program(norm, {"x": 400 * torch.randn(1, 4, 6, 6, generator=torch.Generator().manual_seed(0))}, ("y",))
+
+    path = export_coreml([program], tmp_path / "net.mlpackage", "float16")
+
+    assert verify(path, program, precision="float16").sqnr_db >= 60
+    kinds = [
+        operation.op_type for operation in next(iter(load_program(open_package(path)).functions.values())).operations
+    ]
+    assert [kind for kind in kinds if kind != "const"] == [
+        "cast",
+        "reshape",
+        "layer_norm",
+        "reshape",
+        "batch_norm",
+        "cast",
+    ]
 
 
 def test_an_operator_that_cannot_be_written_is_named(tmp_path: Path) -> None:

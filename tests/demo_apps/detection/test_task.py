@@ -16,6 +16,7 @@ from torch import nn
 
 from demo_apps.detection import Augmentation, CellsTask, Dataset, Detector, LabelledImage, TeachersBoxes, demo
 from demo_apps.detection._assign import assign, detection_loss, holds_object
+from demo_apps.detection._boxes import pairwise_iou
 from demo_apps.detection._drawn import CLASSES, drawn_images
 from demo_apps.detection._network import CELLS, BoxDecoding, cell_grid
 from demo_apps.detection._try_out import answer_image
@@ -122,7 +123,7 @@ def test_decoding_by_arithmetic() -> None:
     assert strides[1199:1201].tolist() == [8, 16]
 
 
-def test_every_box_gets_cells_and_the_best_of_them_aims_at_its_overlap() -> None:
+def test_every_box_gets_cells_and_the_best_of_them_aims_at_one() -> None:
     true_boxes = torch.tensor([[[42.5, 41, 102.5, 101], [200, 100, 206, 105], [0, 0, 0, 0]]])
     labels = torch.tensor([[1, 0, -1]])
     centres, _ = cell_grid()
@@ -137,9 +138,11 @@ def test_every_box_gets_cells_and_the_best_of_them_aims_at_its_overlap() -> None
         assert float(wanted.shares[0][mine].max()) == 1
     best = int((wanted.scores[0, :, 1]).argmax())
     assert centres[best].tolist() == [72, 72], "the nearest to (72.5, 71)"
-    overlap = 56 * 56 / (60 * 60)
-    assert float(wanted.scores[0, best, 1]) == pytest.approx(overlap, abs=1e-5)
-    assert float(wanted.scores[0, :, 0].max()) == pytest.approx(0.5), "the tiny box overlaps less"
+    second = int(wanted.scores[0, :, 1].topk(2).indices[1])
+    overlaps = pairwise_iou(true_boxes[0, :1], boxes[0])[0]
+    assert float(wanted.scores[0, best, 1]) == 1
+    assert float(wanted.scores[0, second, 1]) == pytest.approx(float(overlaps[second] / overlaps[best]) ** 4, rel=1e-2)
+    assert float(wanted.scores[0, :, 0].max()) == 1, "the tiny box, which overlaps less, is not given up"
     assert wanted.scores[0, :, 2].sum() == 0
     cells = holds_object(true_boxes, labels)
     assert cells[0][owners].all()
