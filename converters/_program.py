@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from converters._errors import ConversionError, InputError, MobileDistillError
+from converters._moves import spell_moves
 
 __all__ = ["FORMATS", "Format", "Precision", "Program", "check_names", "check_program", "export_program"]
 
@@ -181,7 +182,7 @@ def export_program(
             f" torch.export{_place(error)}: {reason} Rewrite that part without data-dependent control flow."
         ) from error
     _check_outputs(program, exported)
-    return exported
+    return spell_moves(exported)
 
 
 def check_program(program: Program) -> None:

@@ -18,7 +18,7 @@ from converters._codes import Codes, fold_codes
 from converters._counterparts import first_unknown, refusal
 from converters._details import TFLite
 from converters._errors import ConversionError, MissingExtraError, MobileDistillError
-from converters._program import Precision, Program, _NamedOutputs, export_program
+from converters._program import Precision, Program, export_program
 from converters._quiet import quiet
 from converters._tflite._codes import check_codes, store_codes
 from converters._tflite._describe import append_labels, describe
@@ -89,8 +89,7 @@ def _convert(programs: Sequence[Program]) -> tuple[bytes, list[Codes]]:
                 folded = fold_codes(exported)
                 check_codes(folded)
                 codes += folded
-                plain = exported.module(check_guards=False) if folded else _NamedOutputs(program).eval()
-                named = fence_float_islands(exported) or plain
+                named = fence_float_islands(exported)
                 inputs = {name: value.contiguous() for name, value in program.inputs.items()}
                 converter = converter.signature(program.name, named, sample_kwargs=inputs)
             converted = converter.convert(quant_config=_static_quantization() if quantized else None)

@@ -45,22 +45,19 @@ _MOVES_NUMBERS = (
 )
 
 
-def fence_float_islands(program: torch.export.ExportedProgram) -> fx.GraphModule | None:
+def fence_float_islands(program: torch.export.ExportedProgram) -> fx.GraphModule:
     """The program with a fence before each dequantized input of an operator that wants one grid, or that is rough.
 
-    None where nothing is to be changed. No fence is needed where all inputs lie on one grid anyway, as the module has
-    it, or the operator's answer is quantized right behind it.
+    No fence is needed where all inputs lie on one grid anyway, as the module has it, or the operator's answer is
+    quantized right behind it.
     """
     module: fx.GraphModule = program.module(check_guards=False)
-    changed = part_dequantizers(module.graph)
+    part_dequantizers(module.graph)
     for node in list(module.graph.nodes):
         for source in _to_be_fenced(node):
             with module.graph.inserting_before(node):
                 fence = module.graph.call_function(torch.ops.aten.mul.Tensor, (source, _FENCE))
             node.replace_input_with(source, fence)
-            changed = True
-    if not changed:
-        return None
     module.recompile()
     return module
 

@@ -12,8 +12,8 @@ _ONE_LAYOUT = (
 )
 
 
-def part_dequantizers(graph: fx.Graph) -> bool:
-    """Copies dequantizers that several such readers share, in place, and says whether there were any.
+def part_dequantizers(graph: fx.Graph) -> None:
+    """Copies dequantizers that several such readers share, in place.
 
     litert-torch 0.10 notes the layout of a value at its dequantizer. When it has turned that value round for one
     reader, it takes it for turned everywhere: the next reader, or the output, gets it channels last.
@@ -23,7 +23,6 @@ def part_dequantizers(graph: fx.Graph) -> bool:
         before: dq = dequantize(q); pooled = adaptive_avg_pool2d(dq); return dq, pooled
         after:  dq = dequantize(q); dq_1 = dequantize(q); pooled = adaptive_avg_pool2d(dq_1); return dq, pooled
     """
-    parted = False
     for node in list(graph.nodes):
         if _name(node) != "dequantize_per_tensor":
             continue
@@ -34,9 +33,7 @@ def part_dequantizers(graph: fx.Graph) -> bool:
             with graph.inserting_before(node.next):
                 twin = graph.node_copy(node)
             reader.replace_input_with(node, twin)
-        parted = True
     graph.eliminate_dead_code()
-    return parted
 
 
 def _name(node: fx.Node) -> str:
