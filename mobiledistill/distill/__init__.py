@@ -1,6 +1,23 @@
 """Distillation losses: add them with ``+``, scale them with ``*``."""
 
 from mobiledistill.distill._base import Loss, Step
+from mobiledistill.distill._distributions import BatchDivergence, MeanDiscrepancy, SlicedWasserstein
+from mobiledistill.distill._logits import SquaredLogits, StandardizedTargets
+from mobiledistill.distill._relations import Angles, Correlations, Distances, Similarities
 from mobiledistill.distill._soft_targets import HardTargets, SoftTargets
 
-__all__ = ["HardTargets", "Loss", "SoftTargets", "Step"]
+__all__ = [
+    "Angles",
+    "BatchDivergence",
+    "Correlations",
+    "Distances",
+    "HardTargets",
+    "Loss",
+    "MeanDiscrepancy",
+    "Similarities",
+    "SlicedWasserstein",
+    "SoftTargets",
+    "SquaredLogits",
+    "StandardizedTargets",
+    "Step",
+]
