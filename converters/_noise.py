@@ -30,5 +30,7 @@ def sqnr_db(reference: NDArray[np.generic], answers: NDArray[np.generic]) -> flo
         return MOST_DB
     signal = float(np.mean((ours - ours.mean()) ** 2))
     noise = float(np.mean((ours - theirs) ** 2))
+    if noise == 0:
+        return MOST_DB
     floor = 1e-12 * max(float(np.mean(ours**2)), 1e-12)  # outputs that vanish carry no signal to lose
-    return max(-MOST_DB, min(MOST_DB, 10 * float(np.log10(max(signal, floor) / max(noise, 1e-30)))))
+    return max(-MOST_DB, min(MOST_DB, 10 * float(np.log10(max(signal, floor) / noise))))

@@ -12,6 +12,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from converters._cuts import keep_what_is_read
 from converters._errors import ConversionError, InputError, MobileDistillError
 from converters._moves import spell_moves
 
@@ -135,8 +136,9 @@ class _NamedOutputs(nn.Module):
         self._outputs = program.outputs
 
     def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
-        returned = _as_tuple(self.module(*(inputs[name] for name in self._inputs)))
-        return dict(zip(self._outputs, returned, strict=True))
+        returned = self.module(*(inputs[name] for name in self._inputs))
+        _check_returned(returned, self._outputs)
+        return dict(zip(self._outputs, _as_tuple(returned), strict=True))
 
 
 class _InOrder(nn.Module):
@@ -182,7 +184,7 @@ def export_program(
             f" torch.export{_place(error)}: {reason} Rewrite that part without data-dependent control flow."
         ) from error
     _check_outputs(program, exported)
-    return spell_moves(exported)
+    return keep_what_is_read(spell_moves(exported))
 
 
 def check_program(program: Program) -> None:
@@ -198,11 +200,28 @@ def check_program(program: Program) -> None:
         if buffer.is_floating_point() and bool(torch.isnan(buffer).any()):
             raise InputError(f"The buffer {_path(name)!r} holds NaN; give a model that was trained well.")
     for name, value in program.inputs.items():
+        if value.dim() == 0:
+            raise InputError(
+                f"Input {name!r} of signature {program.name!r} is a single number without axes; samples lie along axis"
+                " 0, so give it the shape (1,)."
+            )
         if value.numel() == 0:
             raise InputError(
                 f"Input {name!r} of signature {program.name!r} has the shape {tuple(value.shape)}, which is empty; give"
                 " one whole sample as the example."
             )
+
+
+def _check_returned(returned: Tensor | Sequence[Tensor] | Mapping[str, Tensor], names: tuple[str, ...]) -> None:
+    """A name for each output; a mapping's own names in its own order, where they are the same."""
+    count = len(_as_tuple(returned))
+    if count != len(names):
+        raise ConversionError(f"The module returns {count} outputs, but {len(names)} names were given: {list(names)}.")
+    if isinstance(returned, Mapping) and set(returned) == set(names) and tuple(returned) != names:
+        raise ConversionError(
+            f"The module returns {list(returned)} in this order, but the names were given as {list(names)}, and outputs"
+            " are named in order: give the names in the module's."
+        )
 
 
 def _check_outputs(program: Program, exported: torch.export.ExportedProgram) -> None:

@@ -17,8 +17,8 @@ from torch._decomp import get_decompositions
 
 from converters._codes import Codes, fold_codes
 from converters._coreml._codes import needs_ios18, store_codes_pass
+from converters._coreml._decompositions import group_norm, rms_norm, zeros_like
 from converters._coreml._describe import describe
-from converters._coreml._group_norm import group_norm
 from converters._coreml._library import coremltools
 from converters._coreml._package import replacing
 from converters._coreml._recurrent import know_lstm
@@ -166,9 +166,13 @@ def _convert(
 
 
 def _overlooked(exported: torch.export.ExportedProgram) -> dict[Any, Any]:
-    """Decompositions of what coremltools does badly: a GELU's keyword goes unread, group norms overflow in float16."""
+    """Decompositions of what coremltools does badly: norms overflow in float16, keywords go unread."""
     gelu = torch.ops.aten.gelu.default
-    table: dict[Any, Any] = {torch.ops.aten.group_norm.default: group_norm}
+    table: dict[Any, Any] = {
+        torch.ops.aten.group_norm.default: group_norm,
+        torch.ops.aten.rms_norm.default: rms_norm,
+        torch.ops.aten.zeros_like.default: zeros_like,
+    }
     if any(node.target is gelu and node.kwargs.get("approximate", "none") != "none" for node in exported.graph.nodes):
         table |= get_decompositions([gelu])
     return table

@@ -26,6 +26,7 @@ from converters._tflite._float16 import store_float16
 from converters._tflite._float_io import float_ends, make_io_float
 from converters._tflite._float_islands import fence_float_islands, take_fences_out
 from converters._tflite._mean_layout import average_in_place
+from converters._tflite._nearest import pick_nearest_as_torch
 from converters._tflite._pack import pack_model
 from converters._tflite._runtimes import demand_runtime
 from converters._tflite._same_padding import fuse_same_padding
@@ -119,6 +120,7 @@ def _improve(
         raise ConversionError(f"{floats} are not integers in TFLite: leave integer_inputs and integer_outputs out.")
     take_fences_out(model)
     gather_integers(model)
+    pick_nearest_as_torch(model)
     average_in_place(model)
     list_places_in_place(model)
     fuse_same_padding(model)

@@ -5,7 +5,8 @@ inputs, all must then lie on one integer grid: it takes that of one of them, and
 A file so made holds the right weights and gives wrong answers. So, while it converts, a multiplication stands before
 those inputs that it neither moves anything past nor folds away; afterwards it is taken out again.
 
-A leaky ReLU is fenced as well: XNNPACK's integer kernel rounds its two slopes to 1/256 of the ratio of its scales.
+A leaky ReLU is fenced as well: XNNPACK's integer kernel rounds its two slopes to 1/256 of the ratio of its scales. So
+is an average whose last windows reach over the edge (``ceil_mode``): in integers it is rounded, multiplied, rounded.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ __all__ = ["fence_float_islands", "take_fences_out"]
 _FENCE = float(np.nextafter(np.float32(1.0), np.float32(2.0)))
 
 _ONE_GRID = ("cat", "stack", "where", "maximum", "minimum")
+_BOUNDED = ("clamp", "clamp_min", "clamp_max")
+"""Their bounds would be rounded to the grid: 1e-5 before a logarithm to 0."""
 _LOWEST_OF_A_TABLE = -127  # tables are symmetric; activations go down to -128
 _ROUGH = ("leaky_relu", "leaky_relu_")
 _MOVES_NUMBERS = (
@@ -70,6 +73,9 @@ def _to_be_fenced(node: fx.Node) -> list[fx.Node]:
         (source,) = node.all_input_nodes
         table = _table_behind(source)
         return [source] if table is not None and table.args[1:3] != node.args[1:3] else []
+    over_the_edge = _name(node) == "avg_pool2d" and len(node.args) > 4 and bool(node.args[4])
+    if over_the_edge or (_name(node) in _BOUNDED and not _is_quantized_next(node)):
+        return [source for source in node.all_input_nodes if _dequantizer(source) is not None]
     if _name(node) not in _ONE_GRID:
         return []
     joined = [source for source in node.all_input_nodes if _name(node) != "where" or source is not node.args[0]]

@@ -21,6 +21,12 @@ Role = str
 _ACTIVATIONS = (nn.ReLU, nn.ReLU6)
 _ACTIVATION_CALLS = ("relu", "relu_", "relu6", torch.relu, F.relu, F.relu6)
 _ARITHMETIC = ("add", "add_", "mul", operator.add, operator.iadd, torch.add, operator.mul, operator.imul, torch.mul)
+_ADDITIONS = (operator.add, operator.iadd, torch.add)
+_SMALL = 0.01
+_NOT_OF_ZERO = (
+    *("log", "log2", "log10", "rsqrt", "sqrt", "reciprocal", "div", "truediv", "pow"),
+    *(torch.log, torch.log2, torch.log10, torch.rsqrt, torch.sqrt, torch.reciprocal, torch.div, operator.truediv),
+)
 _AVERAGES = (nn.AvgPool2d, nn.AdaptiveAvgPool2d)
 _AVERAGE_CALLS = (
     *("mean", "avg_pool2d", "adaptive_avg_pool2d", "upsample_bilinear2d"),
@@ -86,7 +92,7 @@ def _role_of_module(module: nn.Module | None) -> Role:
         case _ if isinstance(module, _ACTIVATIONS):
             return "activation"
         case _ if isinstance(module, _AVERAGES):
-            return "average"
+            return "float" if getattr(module, "ceil_mode", False) else "average"
         case _ if isinstance(module, _KEEPERS + _PADS):
             return "keep"
         case nn.Upsample():
@@ -98,6 +104,8 @@ def _role_of_call(node: fx.Node) -> Role:
     target = _operator_of_aten(node) or node.target
     if target is operator.getitem:
         return _role_of_getitem(node)
+    if _keeps_from_zero(node, target) or _averages_over_the_edge(node, target):
+        return "float"
     for targets, role in (
         (_ACTIVATION_CALLS, "activation"),
         (_ARITHMETIC, "arithmetic"),
@@ -112,6 +120,21 @@ def _role_of_call(node: fx.Node) -> Role:
     if target is F.interpolate:
         return _role_of_resizing(node.args[3] if len(node.args) > 3 else node.kwargs.get("mode", "nearest"))
     return "keep" if target in (F.pad, "pad") and _pads_zeros(node) else "float"
+
+
+def _keeps_from_zero(node: fx.Node, target: object) -> bool:
+    """Whether a small number is added for an operator to which 0 is special; a grid would round it away."""
+    numbers = [argument for argument in node.args if isinstance(argument, float) and abs(argument) <= _SMALL]
+    if target not in ("add", "add_", *_ADDITIONS) or not numbers:
+        return False
+    return any((_operator_of_aten(user) or user.target) in _NOT_OF_ZERO for user in node.users)
+
+
+def _averages_over_the_edge(node: fx.Node, target: object) -> bool:
+    """Whether a pooling rounds its size up: its last windows hold fewer values, which integer kernels count anew."""
+    if target not in ("avg_pool2d", F.avg_pool2d):
+        return False
+    return bool(node.args[4] if len(node.args) > 4 else node.kwargs.get("ceil_mode", False))
 
 
 def _role_of_resizing(mode: object) -> Role:

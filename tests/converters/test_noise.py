@@ -27,5 +27,11 @@ def test_infinities_of_the_reference_are_due() -> None:
     assert sqnr_db(masked, np.array([3.1, -np.inf, 0.9])) == pytest.approx(20)
 
 
+@pytest.mark.parametrize("value", [0.0, 3.0])
+def test_equal_answers_have_no_noise_even_where_they_never_vary(value: float) -> None:
+    assert sqnr_db(np.full(4, value), np.full(4, value)) == MOST_DB
+    assert sqnr_db(np.zeros(4), np.full(4, 1e-3)) < 0
+
+
 def test_another_shape_is_not_spread_over_the_reference() -> None:
     assert sqnr_db(SIGNAL, SIGNAL.mean(keepdims=True)) == -MOST_DB

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,11 +32,11 @@ BROKEN = {"NaN": float("nan"), "infinite": float("inf")}
 class Behind(nn.Module):
     """A layer, and something behind it."""
 
-    def __init__(self, then: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, then: Callable[[Tensor], Any]) -> None:
         super().__init__()
         self.layer, self.then = nn.Linear(4, 4), then
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         return self.then(self.layer(x))
 
 
@@ -109,6 +110,30 @@ def test_what_no_file_can_do_is_named(
 def test_the_first_operator_that_a_format_lacks_is_named(format: Format, words: str, tmp_path: Path) -> None:
     said = refusal(Behind(lambda x: torch.linalg.svd(x.erfinv())[1]), format, tmp_path, ConversionError)
     assert is_one_line(said, words), said
+
+
+@pytest.mark.parametrize(
+    ("module", "names", "words"),
+    [
+        (Behind(lambda x: (x + 1, x + 2)), ("y",), r"^The module returns 2 outputs, but 1 names were given: \['y'\]"),
+        (Behind(lambda x: x), ("y", "z"), r"^The module returns 1 outputs, but 2 names were given: \['y', 'z'\]"),
+        (
+            Behind(lambda x: {"boxes": x, "scores": 2 * x}),
+            ("scores", "boxes"),
+            r"^The module returns \['boxes', 'scores'\] in this order, but .* given as \['scores', 'boxes'\]",
+        ),
+    ],
+)
+def test_names_that_are_not_the_outputs_are_refused(
+    module: nn.Module, names: tuple[str, ...], words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConversionError, match=words):
+        convert(Program(module, {"x": torch.randn(1, 4)}, names), tmp_path / "net.onnx")
+
+
+def test_a_number_without_axes_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"Input 'x' .* is a single number without axes; .* give it the shape \(1,\)"):
+        convert(Program(nn.ReLU(), {"x": torch.tensor(1.0)}, ("y",)), tmp_path / "net.onnx")
 
 
 @pytest.mark.parametrize("shape", [(0, 4), (1, 0)])

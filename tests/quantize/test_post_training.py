@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from converters import InputError, Program, compare, module_integers
+from converters import (
+    FORMATS,
+    Format,
+    InputError,
+    Program,
+    compare,
+    convert,
+    module_integers,
+    suffix_of,
+    verify,
+)
 from mobiledistill.quantize import Int8, KeepFloat, post_training
 from mobiledistill.quantize._modules import ActivationQuantizer
 
@@ -87,6 +100,38 @@ def test_every_weight_lies_on_a_grid_and_the_answers_stay(module: type[nn.Module
 def test_what_torch_fx_can_follow_keeps_any_batch_size() -> None:
     (quantized,) = post_training(_program(Waves()), {"features": torch.randn(8, 12, 16)})
     assert quantized(features=torch.randn(5, 12, 16))["answer"].shape == (5, 8)
+
+
+class Logarithm(nn.Module):
+    """A small number keeps a logarithm from 0, after the operator's or Python's own manner."""
+
+    def __init__(self, add: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.linear, self.add = nn.Linear(16, 4), add
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.add(self.linear(features).relu()).log()
+
+
+@pytest.mark.parametrize("add", [lambda x: x + 1e-6, lambda x: torch.add(x, 1e-6), lambda x: 1e-6 + x])
+@torch.no_grad()
+def test_a_number_smaller_than_any_step_is_not_rounded_away(add: Callable[[Tensor], Tensor]) -> None:
+    program = _program(Logarithm(add))
+
+    (quantized,) = post_training(program, {"features": torch.randn(32, 12, 16)})
+
+    assert quantized(features=torch.randn(8, 12, 16))["answer"].isfinite().all()
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_averages_over_the_edge_are_those_of_every_format(format: Format, tmp_path: Path) -> None:
+    module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AvgPool2d(2, 2, ceil_mode=True)).eval()
+    program = Program(module, {"x": torch.randn(1, 3, 15, 15)}, ("y",))
+    (quantized,) = post_training(program, {"x": torch.randn(16, 3, 15, 15)})
+
+    path = convert(quantized, tmp_path / f"net{suffix_of(format)}")
+
+    assert verify(path, quantized, {"x": torch.randn(8, 3, 15, 15).numpy()}).integers_equal
 
 
 class HalfFloat(nn.Module):

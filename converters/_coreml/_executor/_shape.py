@@ -22,6 +22,13 @@ def _concat(arguments: Arguments) -> Tensor:
     return torch.cat(values, axis)
 
 
+def _crop(arguments: Arguments) -> Tensor:
+    """How much to take off both ends of the last two axes."""
+    x = arguments.tensor("x")
+    (top, bottom), (left, right) = arguments.integers("crop_height"), arguments.integers("crop_width")
+    return x[..., top : x.shape[-2] - bottom, left : x.shape[-1] - right]
+
+
 def _expand_dims(arguments: Arguments) -> Tensor:
     x, axes = arguments.tensor("x"), arguments.integers("axes")
     rank = x.dim() + len(axes)
@@ -149,6 +156,7 @@ def _transpose(arguments: Arguments) -> Tensor:
 
 SHAPE: dict[str, Operator] = {
     "concat": _concat,
+    "crop": _crop,
     "depth_to_space": _depth_to_space,
     "expand_dims": _expand_dims,
     "flatten2d": _flatten2d,

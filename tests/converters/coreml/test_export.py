@@ -149,6 +149,10 @@ def test_signatures_need_names_of_their_own(names: list[str], floats: Exported, 
         pytest.param(F.celu, id="default decompositions"),
         pytest.param(lambda x: F.hardswish(F.group_norm(x, 2)), id="group norm"),
         pytest.param(lambda x: F.scaled_dot_product_attention(x, x, x), id="attention"),
+        pytest.param(lambda x: torch.zeros_like(x > 0, dtype=x.dtype).masked_fill(x > 0, -3.0) + x, id="zeros"),
+        pytest.param(lambda x: F.rms_norm(x, [8], torch.arange(8.0), 1e-6), id="root mean square norm"),
+        pytest.param(lambda x: F.rms_norm(x, [8, 8]), id="root mean square norm of two axes"),
+        pytest.param(nn.ConvTranspose2d(4, 3, 3, 2, 1, output_padding=1), id="a decoder's transposed convolution"),
         pytest.param(lambda x: torch.cat(x[:, 1:].chunk(3, 1)[::-1], 1).flatten(1).softmax(-1), id="moves"),
     ],
 )
@@ -181,6 +185,15 @@ def test_a_group_norm_in_halves_squares_nothing_that_overflows(tmp_path: Path) -
         "batch_norm",
         "cast",
     ]
+
+
+def test_a_root_mean_square_norm_in_halves_squares_nothing_that_overflows(tmp_path: Path) -> None:
+    norm = nn.RMSNorm(64)
+    program = Program(norm, {"x": 400 * torch.randn(1, 8, 64, generator=torch.Generator().manual_seed(0))}, ("y",))
+
+    path = export_coreml([program], tmp_path / "net.mlpackage", "float16")
+
+    assert verify(path, program, precision="float16").sqnr_db >= 60
 
 
 def test_an_operator_that_cannot_be_written_is_named(tmp_path: Path) -> None:

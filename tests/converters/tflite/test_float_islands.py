@@ -55,8 +55,10 @@ class _TwoHeads(nn.Module):
         lambda large, small: torch.where(small > 0, large, small),
         lambda large, small: torch.maximum(large, small) + torch.minimum(large, small).exp(),
         lambda large, small: large.masked_fill(small > 0, -1e4).softmax(1),
+        lambda large, small: large.clamp(min=1e-5).log() + small,
+        lambda large, small: large.clamp_min(1e-5).log() + small.clamp_max(1e-5),
     ],
-    ids=["cat", "stack", "where", "maximum", "masked_fill"],
+    ids=["cat", "stack", "where", "maximum", "masked_fill", "clamp", "clamp_min"],
 )
 def test_an_operator_between_integer_layers_clips_none_of_its_inputs(tmp_path: Path, join: Join) -> None:
     prepared = prepare({"main": _TwoHeads(join).eval()})
