@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from typing import Any
 
@@ -23,6 +24,10 @@ def know_lstm() -> None:
     from coremltools.converters.mil.frontend.torch.torch_op_registry import register_torch_op
 
     def lstm_of_exported_programs(context: Any, node: Any) -> None:
-        lstm(context, node)
+        """Older programs gave the answers and both last states a name each; now they are one tuple."""
+        named = copy.copy(node)
+        named.outputs = [f"{node.name}_{part}" for part in ("answers", "hidden", "cell")]
+        lstm(context, named)
+        context.add(tuple(context[name] for name in named.outputs), torch_name=node.name)
 
     register_torch_op(torch_alias=["lstm.input"])(lstm_of_exported_programs)

@@ -267,6 +267,34 @@ def test_an_lstm_stays_one_operator(tmp_path: Path) -> None:
     assert verify(path, program, {"x": np.random.default_rng(0).normal(size=(4, 12, 64)).astype(np.float32)}).n == 4
 
 
+class Stream(nn.Module):
+    """A recurrent layer whose states go in and come out."""
+
+    def __init__(self, layers: int, both_ways: bool) -> None:
+        super().__init__()
+        self.layer = nn.LSTM(6, 5, layers, batch_first=True, bidirectional=both_ways)
+
+    def forward(self, x: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        answers, (hidden, cell) = self.layer(x, (hidden.transpose(0, 1), cell.transpose(0, 1)))
+        return answers, hidden.transpose(0, 1), cell.transpose(0, 1)
+
+
+@pytest.mark.parametrize("both_ways", [False, True])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_an_lstm_that_returns_its_states_stays_one_operator(layers: int, both_ways: bool, tmp_path: Path) -> None:
+    states = torch.randn(1, layers * (2 if both_ways else 1), 5)
+    inputs = {"x": torch.randn(1, 7, 6), "past_hidden": states, "past_cell": states.flip(2)}
+    program = Program(Stream(layers, both_ways).eval(), inputs, ("y", "hidden", "cell"))
+
+    path = export_coreml([program], tmp_path / "a.mlpackage")
+
+    (block,) = open_package(path).spec.mlProgram.functions["main"].block_specializations.values()
+    kinds = [operation.type for operation in block.operations]
+    assert kinds.count("lstm") == layers
+    assert "sigmoid" not in kinds
+    assert verify(path, program).sqnr_db >= 80
+
+
 def test_a_gru_holds_each_weight_once(tmp_path: Path) -> None:
     program = Program(Recurrent(nn.GRU).eval(), {"x": torch.randn(1, 12, 64)}, ("y",))
     path = export_coreml([program], tmp_path / "a.mlpackage")
