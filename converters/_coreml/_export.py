@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shutil
 import tempfile
@@ -74,6 +75,7 @@ def export_coreml(
     codes = [fold_codes(traced) for traced in exported]
     for traced in exported:
         _spell_out_defaults(traced)
+        _part_outputs(traced)
     for program, traced in zip(programs, exported, strict=True):
         _refuse_unknown(program, traced)
     target = _target(names, exported, any(map(needs_ios18, codes)), details.target)
@@ -184,6 +186,21 @@ def _spell_out_defaults(exported: torch.export.ExportedProgram) -> None:
     for node in exported.graph.nodes:
         if node.target in poolings and len(node.args) == 2:
             node.args = (*node.args, node.args[1])
+    exported.graph_module.recompile()
+
+
+def _part_outputs(exported: torch.export.ExportedProgram) -> None:
+    """Copies numbers that are returned twice, or as they were given: a value of coremltools has one name."""
+    (output,) = exported.graph.find_nodes(op="output")
+    returned: list[fx.Node] = list(output.args[0])
+    for place, value in enumerate(returned):
+        if (value.op == "placeholder" or value in returned[:place]) and value.meta["val"].dtype != torch.bool:
+            with exported.graph.inserting_before(output):
+                returned[place] = exported.graph.call_function(torch.ops.aten.mul.Tensor, (value, 1))
+                returned[place].meta["val"] = value.meta["val"]
+            spec = exported.graph_signature.output_specs[place]
+            spec.arg = dataclasses.replace(spec.arg, name=returned[place].name)
+    output.args = (tuple(returned),)
     exported.graph_module.recompile()
 
 

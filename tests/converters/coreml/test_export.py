@@ -237,6 +237,24 @@ def test_an_input_that_is_not_read_stays(tmp_path: Path) -> None:
     assert CoreMLModel(path).run({"x": one, "unread": one})["y"].tolist() == [[2, 2]]
 
 
+def test_one_value_may_be_returned_twice_and_an_input_as_it_came(tmp_path: Path) -> None:
+    class Echo(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 3)
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            answer = self.layer(x)
+            return answer, answer, x
+
+    program = Program(Echo(), {"x": torch.randn(1, 4)}, ("answer", "again", "asked"))
+
+    path = export_coreml([program], tmp_path / "net.mlpackage")
+
+    assert verify(path, program).sqnr_db >= 80
+    assert list(CoreMLModel(path).signatures["main"].outputs) == ["answer", "again", "asked"]
+
+
 def test_whole_numbers_may_be_inputs(tmp_path: Path) -> None:
     table = nn.Embedding(5, 3)
     words = torch.tensor([[0, 4, 2]])
