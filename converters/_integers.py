@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -233,20 +233,30 @@ def integer_differences(
     """What differs between a module's integers and a file's, in the module's order; empty when nothing does.
 
     Layers are matched by their weights, since files carry no names; a layer without an equal weight is reported. What
-    is ``stored_alone`` in the module a file need not hold as a layer, but may.
+    is ``stored_alone`` in the module a file need not hold as a layer, but may. Libraries merge equal calls, and
+    copy a layer for a reader that they fuse with it: one of the file may stand for several calls, several for one.
     """
     waiting = [layer for layer in file if not any(_same_integers(layer, other) for other in stored_alone)]
     differences = []
+    matched: list[tuple[IntegerLayer, IntegerLayer]] = []
     for layer in module:
         match = next((other for other in waiting if _same_weight(layer, other)), None)
         if match is None:
-            differences.append(f"{layer.name}: no layer of the file holds its weight's integers")
+            if not any(earlier.name == layer.name and _is_copy(layer, of) for earlier, of in matched):
+                differences.append(f"{layer.name}: no layer of the file holds its weight's integers")
             continue
         waiting.remove(match)
+        matched.append((layer, match))
         differences.extend(f"{layer.name}: {difference}" for difference in _layer_differences(layer, match))
+    waiting = [copy for copy in waiting if not any(_is_copy(copy, of) for _, of in matched)]
     if not differences and waiting:
         differences.append(f"the file holds {len(waiting)} quantized layers that the module does not")
     return differences
+
+
+def _is_copy(layer: IntegerLayer, other: IntegerLayer) -> bool:
+    """Whether two layers compute the same; what they write may be fused with different readers."""
+    return _same_weight(layer, other) and not _layer_differences(replace(layer, output=other.output), other)
 
 
 def grid_differences(module: Sequence[tuple[Callable[[], str], Grid]], file: Iterable[Grid]) -> list[str]:
