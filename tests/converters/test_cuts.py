@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from converters import Format, Program, convert, size_bytes, suffix_of, verify
 from converters._program import export_program
+from mobiledistill.quantize import post_training
 
 Reading = Callable[[Tensor, Tensor], Tensor]
 
@@ -34,7 +35,9 @@ def program_of(reading: Reading) -> Program:
 
 
 def shape_of_table(program: Program) -> tuple[int, ...]:
-    return tuple(export_program(program).state_dict["module.table"].shape)
+    state = export_program(program).state_dict
+    (table,) = (value for name, value in state.items() if name.endswith("table"))
+    return tuple(table.shape)
 
 
 @pytest.mark.parametrize("format", ["tflite", "coreml", "onnx"])
@@ -46,6 +49,15 @@ def test_the_file_holds_the_part_that_is_read(format: Format, tmp_path: Path) ->
     assert size_bytes(path) < 8_000  # the table has 64,000
     assert verify(path, program).sqnr_db >= 80
     assert program.module.get_buffer("table").shape == (1, 2000, 8), "the module keeps its own"
+
+
+def test_a_table_on_a_grid_is_cut_too() -> None:
+    program = program_of(lambda x, table: x + table[:, 7:12])
+    (quantized,) = post_training(program, {"x": torch.randn(8, 5, 8)})
+
+    assert shape_of_table(quantized) == (1, 5, 8)
+    x = torch.randn(1, 5, 8)
+    assert torch.equal(export_program(quantized).module()(x=x)["y"], quantized(x=x)["y"])
 
 
 @pytest.mark.parametrize(
