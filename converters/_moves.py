@@ -78,12 +78,14 @@ def _side_by_side(
 def _leave_to_arithmetic(expand: fx.Node) -> None:
     """Gives what is expanded to those readers that bring the full shape along by their other operand."""
     source: Any = expand.args[0]
-    shape = expand.meta["val"].shape
+    spread = expand.meta["val"]
     for reader in list(expand.users):
         others = [operand for operand in reader.args[:2] if operand is not expand]
-        if reader.target in _BROADCASTING and len(others) == 1 and _has_shape(others[0], shape):
+        if reader.target in _BROADCASTING and len(others) == 1 and _is_alike(others[0], spread):
             reader.replace_input_with(expand, source)
 
 
-def _has_shape(operand: Any, shape: torch.Size) -> bool:
-    return isinstance(operand, fx.Node) and getattr(operand.meta.get("val"), "shape", None) == shape
+def _is_alike(operand: Any, spread: Tensor) -> bool:
+    """Whether an operand has the same shape and, since one without axes would yield to another's, the same type."""
+    value = operand.meta.get("val") if isinstance(operand, fx.Node) else None
+    return isinstance(value, Tensor) and value.shape == spread.shape and value.dtype == spread.dtype

@@ -147,9 +147,12 @@ class _InOrder(nn.Module):
     def __init__(self, program: Program) -> None:
         super().__init__()
         self.module = program.module
+        self._outputs = program.outputs
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        return _as_tuple(self.module(*inputs))
+        returned = self.module(*inputs)
+        _check_returned(returned, self._outputs)
+        return _as_tuple(returned)
 
 
 def export_program(

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from converters import InputError
 from mobiledistill._task import Output
 
-__all__ = ["Loss", "Step"]
+__all__ = ["Loss", "Step", "check_temperature", "check_weights"]
 
 
 @dataclass(frozen=True)
@@ -69,3 +70,16 @@ class _Scaled(Loss):
 
     def __call__(self, step: Step) -> Tensor:
         return self.loss(step) * self.factor
+
+
+def check_temperature(temperature: float) -> None:
+    """What divides logits must be above 0."""
+    if not temperature > 0:
+        raise InputError(f"temperature must be above 0, but got {temperature!r}.")
+
+
+def check_weights(**weights: float) -> None:
+    """Weights of the parts of one loss; ``SoftTargets`` has ``hard`` and ``soft``."""
+    if not (min(weights.values()) >= 0 and sum(weights.values()) > 0):
+        names, values = " and ".join(weights), ", ".join(map(repr, weights.values()))
+        raise InputError(f"{names} must not be negative nor both 0, but got {values}.")

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from converters import InputError
 from mobiledistill._task import Head
-from mobiledistill.distill._base import Loss, Step
+from mobiledistill.distill._base import Loss, Step, check_temperature
 from mobiledistill.distill._rows import answers, divergence, places, total
 
 __all__ = ["BatchDivergence", "MeanDiscrepancy", "SlicedWasserstein"]
@@ -95,16 +95,14 @@ class BatchDivergence(Loss):
     temperature: float = 4.0
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
-            raise InputError(f"temperature must be above 0, but got {self.temperature!r}.")
+        check_temperature(self.temperature)
 
     def __call__(self, step: Step) -> Tensor:
         losses = []
         for student, teacher, head in places(step):
             if head is Head.REGRESSION or not len(student):
                 continue
-            apart = divergence(student / self.temperature, teacher / self.temperature, dim=0)
-            losses.append(apart * self.temperature**2)
+            losses.append(divergence(student.T, teacher.T, Head.CATEGORICAL, self.temperature, None))
         return total(step, losses)
 
 

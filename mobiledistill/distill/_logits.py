@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from converters import InputError
 from mobiledistill._task import Head
-from mobiledistill.distill._base import Loss, Step
-from mobiledistill.distill._rows import divergence, places, total
+from mobiledistill.distill._base import Loss, Step, check_temperature
+from mobiledistill.distill._rows import answering, divergence, mean, total
 
 __all__ = ["SquaredLogits", "StandardizedTargets"]
 
@@ -31,11 +30,11 @@ class SquaredLogits(Loss):
 
     def __call__(self, step: Step) -> Tensor:
         losses = []
-        for student, teacher, head in places(step):
-            apart = student - teacher
+        for name, head in answering(step):
+            apart = step.student[name] - step.teacher[name]
             if head not in (Head.BINARY, Head.REGRESSION):
                 apart = apart - apart.mean(-1, keepdim=True)
-            losses.append(apart.square().mean() if len(apart) else apart.sum())
+            losses.append(mean(apart.square(), step.mask(name)))
         return total(step, losses)
 
 
@@ -61,16 +60,14 @@ class StandardizedTargets(Loss):
     temperature: float = 2.0
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
-            raise InputError(f"temperature must be above 0, but got {self.temperature!r}.")
+        check_temperature(self.temperature)
 
     def __call__(self, step: Step) -> Tensor:
         losses = []
-        for student, teacher, head in places(step):
-            if head in (Head.BINARY, Head.REGRESSION) or not len(student):
-                continue
-            told, wanted = (_standardized(rows) / self.temperature for rows in (student, teacher))
-            losses.append(divergence(told, wanted, dim=-1) * self.temperature**2)
+        for name, head in answering(step):
+            if head not in (Head.BINARY, Head.REGRESSION):
+                student, teacher = _standardized(step.student[name]), _standardized(step.teacher[name])
+                losses.append(divergence(student, teacher, head, self.temperature, step.mask(name)))
         return total(step, losses)
 
 

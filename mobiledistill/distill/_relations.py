@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from converters import InputError
-from mobiledistill.distill._base import Loss, Step
+from mobiledistill.distill._base import Loss, Step, check_temperature, check_weights
 from mobiledistill.distill._rows import answers, places, samples, total
 
 __all__ = ["Angles", "Correlations", "Distances", "Similarities"]
@@ -96,12 +95,8 @@ class Correlations(Loss):
     within: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
-            raise InputError(f"temperature must be above 0, but got {self.temperature!r}.")
-        if not (self.between >= 0 and self.within >= 0 and self.between + self.within > 0):
-            raise InputError(
-                f"between and within must not be negative nor both 0, but got {self.between!r}, {self.within!r}."
-            )
+        check_temperature(self.temperature)
+        check_weights(between=self.between, within=self.within)
 
     def __call__(self, step: Step) -> Tensor:
         losses = []

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from converters import InputError
-from mobiledistill._task import Head
-from mobiledistill.distill._base import Loss, Step
+from mobiledistill.distill._base import Loss, Step, check_temperature, check_weights
+from mobiledistill.distill._rows import answering, divergence
 
 __all__ = ["HardTargets", "SoftTargets"]
 
@@ -51,41 +48,12 @@ class SoftTargets(Loss):
     soft: float = 0.7
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
-            raise InputError(f"temperature must be above 0, but got {self.temperature!r}.")
-        if not (self.hard >= 0 and self.soft >= 0 and self.hard + self.soft > 0):
-            raise InputError(f"hard and soft must not be negative nor both 0, but got {self.hard!r}, {self.soft!r}.")
+        check_temperature(self.temperature)
+        check_weights(hard=self.hard, soft=self.soft)
 
     def __call__(self, step: Step) -> Tensor:
         loss = self.hard * step.hard
-        for name, output in step.outputs.items():
-            if output.head is not Head.STATE:
-                student, teacher = step.student[name], step.teacher[name]
-                loss = loss + self.soft * _divergence(student, teacher, output.head, self.temperature, step.mask(name))
+        for name, head in answering(step):
+            apart = divergence(step.student[name], step.teacher[name], head, self.temperature, step.mask(name))
+            loss = loss + self.soft * apart
         return loss
-
-
-def _divergence(student: Tensor, teacher: Tensor, head: Head, temperature: float, mask: Tensor | None) -> Tensor:
-    if head is Head.REGRESSION:
-        return _mean((student - teacher).square(), mask)
-    if head is Head.BINARY:
-        target = torch.sigmoid(teacher / temperature)
-        cross = F.binary_cross_entropy_with_logits(student / temperature, target, reduction="none")
-        entropy = F.binary_cross_entropy(target, target, reduction="none")
-        return _mean(cross - entropy, mask) * temperature**2
-    divergence = F.kl_div(
-        F.log_softmax(student / temperature, dim=-1),
-        F.log_softmax(teacher / temperature, dim=-1),
-        reduction="none",
-        log_target=True,
-    ).sum(-1)
-    return _mean(divergence, mask) * temperature**2
-
-
-def _mean(values: Tensor, mask: Tensor | None) -> Tensor:
-    """The mean over the places that count; 0 where none does."""
-    if mask is None:
-        return values.mean()
-    weights = mask.to(values.dtype)
-    weights = weights if weights.dim() == values.dim() else weights.unsqueeze(-1).expand_as(values)
-    return (values * weights).sum() / weights.sum().clamp_min(1.0)

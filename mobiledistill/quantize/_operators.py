@@ -20,8 +20,8 @@ Role = str
 
 _ACTIVATIONS = (nn.ReLU, nn.ReLU6)
 _ACTIVATION_CALLS = ("relu", "relu_", "relu6", torch.relu, F.relu, F.relu6)
-_ARITHMETIC = ("add", "add_", "mul", operator.add, operator.iadd, torch.add, operator.mul, operator.imul, torch.mul)
-_ADDITIONS = (operator.add, operator.iadd, torch.add)
+_ADDITIONS = ("add", "add_", operator.add, operator.iadd, torch.add)
+_ARITHMETIC = (*_ADDITIONS, "mul", operator.mul, operator.imul, torch.mul)
 _SMALL = 0.01
 _NOT_OF_ZERO = (
     *("log", "log2", "log10", "rsqrt", "sqrt", "reciprocal", "div", "truediv", "pow"),
@@ -125,7 +125,7 @@ def _role_of_call(node: fx.Node) -> Role:
 def _keeps_from_zero(node: fx.Node, target: object) -> bool:
     """Whether a small number is added for an operator to which 0 is special; a grid would round it away."""
     numbers = [argument for argument in node.args if isinstance(argument, float) and abs(argument) <= _SMALL]
-    if target not in ("add", "add_", *_ADDITIONS) or not numbers:
+    if target not in _ADDITIONS or not numbers:
         return False
     return any((_operator_of_aten(user) or user.target) in _NOT_OF_ZERO for user in node.users)
 

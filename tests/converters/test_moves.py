@@ -107,6 +107,7 @@ def test_what_is_spread_over_all_places_needs_no_copies(format: Format, tmp_path
     [
         pytest.param(lambda x: x.sum(-1, keepdim=True).expand(-1, -1, 5) + 1, id="nothing else brings the shape along"),
         pytest.param(lambda x: x[:, :1].expand(-1, 3, -1) * x[:, :1], id="the other operand is smaller"),
+        pytest.param(lambda x: x[0, 0, 0].double().expand(2, 3, 4) * x, id="its type would no longer count"),
         pytest.param(lambda x: x[:, :1].expand_as(x), id="it is the answer"),
         pytest.param(lambda x: torch.cat([x, x[:, :1].expand_as(x)]), id="it is joined"),
     ],

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from converters import (
     FORMATS,
+    ONNX,
     ConversionError,
     Format,
     InputError,
@@ -127,8 +128,10 @@ def test_the_first_operator_that_a_format_lacks_is_named(format: Format, words: 
 def test_names_that_are_not_the_outputs_are_refused(
     module: nn.Module, names: tuple[str, ...], words: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConversionError, match=words):
-        convert(Program(module, {"x": torch.randn(1, 4)}, names), tmp_path / "net.onnx")
+    program = Program(module, {"x": torch.randn(1, 4)}, names)
+    for details in (None, ONNX(dynamic=("batch",))):
+        with pytest.raises(ConversionError, match=words):
+            convert(program, tmp_path / "net.onnx", details=details)
 
 
 def test_a_number_without_axes_is_refused(tmp_path: Path) -> None:

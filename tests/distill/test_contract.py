@@ -139,6 +139,18 @@ def test_places_that_the_mask_leaves_out_do_not_count(loss: Loss, head: Head) ->
     assert told(loss, step_of(student + elsewhere, teacher, head, mask)).item() == pytest.approx(kept.item(), rel=1e-4)
 
 
+@pytest.mark.parametrize("loss", [SoftTargets(hard=0.0, soft=1.0), SquaredLogits(), StandardizedTargets()])
+def test_a_place_of_a_third_counts_a_third(loss: Loss) -> None:
+    student, teacher = noise(1, 2, 3), noise(1, 2, 3, seed=1)
+    first, second = (
+        loss(step_of(student[:, [place]], teacher[:, [place]], Head.SEQUENCE)).item() for place in range(2)
+    )
+
+    weighted = loss(step_of(student, teacher, Head.SEQUENCE, torch.tensor([[1.0, 1 / 3]])))
+
+    assert weighted.item() == pytest.approx((first + second / 3) / (1 + 1 / 3), rel=1e-5)
+
+
 @every_loss
 def test_a_batch_of_which_nothing_counts_costs_nothing(loss: Loss) -> None:
     student = noise(2, 3, 4).requires_grad_()
