@@ -68,7 +68,8 @@ def test_patches_and_what_is_joined_of_them(
 @pytest.mark.parametrize(
     "function",
     [
-        pytest.param(lambda x: functional.unfold(x, 3, padding=1), id="they overlap"),
+        pytest.param(lambda x: functional.unfold(x, 2, stride=1), id="they overlap"),
+        pytest.param(lambda x: functional.unfold(x, 2, stride=4), id="they leave gaps"),
         pytest.param(lambda x: functional.unfold(x, 3, stride=3), id="they leave a border"),
         pytest.param(lambda x: functional.unfold(x, 2, stride=2, dilation=3), id="they have holes"),
         pytest.param(lambda x: functional.unfold(x, 2, stride=2, padding=1), id="they reach over the edge"),

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mobiledistill import Head, InputError, Output
+from mobiledistill import Head, InputError
 from mobiledistill.distill import (
     Angles,
     BatchDivergence,
@@ -21,6 +21,7 @@ from mobiledistill.distill import (
     StandardizedTargets,
     Step,
 )
+from tests.distill._steps import noise, step_of
 
 LOSSES: list[Loss] = [
     Angles(),
@@ -43,18 +44,6 @@ BLIND = {
     ("StandardizedTargets", Head.BINARY),
 }
 """Losses that have nothing to say of a head, as their docstrings tell."""
-
-
-def step_of(
-    student: Tensor, teacher: Tensor, head: Head = Head.CATEGORICAL, mask: Tensor | None = None, hard: float = 0.0
-) -> Step:
-    outputs = {"logits": Output((1, *student.shape[1:]), head, mask=None if mask is None else "counts")}
-    targets = {} if mask is None else {"counts": mask}
-    return Step({"logits": student}, {"logits": teacher}, outputs, torch.tensor(hard, requires_grad=True), targets)
-
-
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def told(loss: Loss, step: Step) -> Tensor:

@@ -1,0 +1,23 @@
+"""One training step, as losses see it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mobiledistill import Head, Output
+from mobiledistill.distill import Step
+
+__all__ = ["noise", "step_of"]
+
+
+def step_of(
+    student: Tensor, teacher: Tensor, head: Head = Head.CATEGORICAL, mask: Tensor | None = None, hard: float = 0.0
+) -> Step:
+    outputs = {"logits": Output((1, *student.shape[1:]), head, mask=None if mask is None else "counts")}
+    targets = {} if mask is None else {"counts": mask}
+    return Step({"logits": student}, {"logits": teacher}, outputs, torch.tensor(hard, requires_grad=True), targets)
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
