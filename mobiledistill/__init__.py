@@ -27,7 +27,7 @@ from converters import (
     load_program,
     verify,
 )
-from mobiledistill import distill, quantize
+from mobiledistill import distill, quantize, teachers
 from mobiledistill._budget import Budget, Limit
 from mobiledistill._compress import compress
 from mobiledistill._demo import Answer, Demo, DemoRequest, DemoRun, DemoTask, TryOut, run_demo
@@ -115,6 +115,7 @@ __all__ = [
     "profile",
     "quantize",
     "run_demo",
+    "teachers",
     "train_model",
     "verify",
 ]

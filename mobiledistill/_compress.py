@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torch import Tensor, nn
+from torch import nn
 
 from converters import FORMATS, Format, size_bytes
 from mobiledistill._budget import Budget
@@ -33,7 +33,7 @@ from mobiledistill._student import (
     run_per_use,
     signature_modules,
 )
-from mobiledistill._task import Batch, Illustrated, Predict, Score, Split, Task
+from mobiledistill._task import Illustrated, Predict, Score, Split, Task
 from mobiledistill._workdir import fingerprint, write_text
 from mobiledistill.distill import Loss
 from mobiledistill.quantize import Fp16, Int8, Scheme, freeze
@@ -232,7 +232,7 @@ def _train(
     if job.scheme is None or isinstance(job.scheme, Fp16):
         return signature_modules(job.task, student.eval()), history
     prepared = rounded(job.task, student, job.scheme)
-    history += _fit(job, dict(prepared.items()), rounding, "quantize", f"{name}-int8")
+    history += _fit(job, dict(prepared.items()), rounding, "quantize", f"{name}-int8", layers=False)
     return dict(freeze(prepared).items()), history
 
 
@@ -242,24 +242,21 @@ def _stretch(source: Source, plan: Plan, most: float) -> float:
     return min(most, max(1.0, math.sqrt(saved)))
 
 
-def _fit(job: Job, modules: Mapping[str, nn.Module], recipe: Recipe, phase: str, checkpoint: str) -> History:
-    trained = nn.ModuleDict(dict(modules))
-
-    def loss(_: nn.Module, batch: Batch) -> Tensor:
-        return job.loss(modules[batch.signature], batch)
-
+def _fit(
+    job: Job, modules: Mapping[str, nn.Module], recipe: Recipe, phase: str, checkpoint: str, *, layers: bool = True
+) -> History:
     def report(log: EpochLog) -> None:
         score = "" if log.score is None else f", {job.task.metric.told(log.score)}"
         job.report(phase, log.epoch + 1, recipe.epochs, f"loss {log.loss:.3f}{score}")
 
     with job.phase(phase.split()[0]):
         logs = fit(
-            trained,
+            job.lesson(modules, layers=layers),
             job.task.train_batches,
-            loss,
             recipe,
             seed=job.schedule.seed,
-            validate=lambda _: job.score(modules, "validation").value,
+            validate=lambda: job.score(modules, "validation").value,
+            higher_is_better=job.task.metric.higher_is_better,
             checkpoint=job.run.checkpoint(checkpoint),
             report=report,
         )

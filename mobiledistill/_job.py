@@ -11,27 +11,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from converters import FORMATS, Format, InputError
 from mobiledistill._budget import Budget
+from mobiledistill._lesson import Lesson
 from mobiledistill._progress import Event, Progress
 from mobiledistill._schedule import Schedule
 from mobiledistill._student import (
     Family,
-    as_tuple,
     check_module,
     exported_signatures,
     file_predictor,
     predictor,
     signature_modules,
 )
-from mobiledistill._task import Arrays, Batch, Score, Split, Task
+from mobiledistill._task import Arrays, Score, Split, Task
 from mobiledistill._workdir import Workdir, data_fingerprint, digest_of, fingerprint
-from mobiledistill.distill import Loss, SoftTargets, Step
+from mobiledistill.distill import HardTargets, Loss, SoftTargets
 from mobiledistill.quantize import Scheme
 from mobiledistill.search import Target
+from mobiledistill.teachers import TorchTeacher
 
 if TYPE_CHECKING:
     from mobiledistill.devices import Device, LatencyPerUse, Measurement
@@ -122,16 +122,10 @@ class Job:
             progress=progress,
         )
 
-    def loss(self, module: nn.Module, batch: Batch) -> Tensor:
-        """The distillation loss of a batch."""
-        signature = self.task.signatures[batch.signature]
-        student = dict(zip(signature.outputs, as_tuple(module(*batch.inputs.values())), strict=True))
-        asked = self.task.exported(self.teacher, batch.signature)
-        with torch.no_grad():
-            answers = as_tuple(asked(*(batch.teacher_inputs or batch.inputs).values()))
-        teacher = dict(zip(signature.outputs, answers, strict=True))
-        hard = self.task.loss(student, batch)
-        return self.distill(Step(student, teacher, signature.outputs, hard, batch.targets))
+    def lesson(self, students: Mapping[str, nn.Module], *, layers: bool = True) -> Lesson:
+        """What students learn; without layers only what the teacher answers, not how it comes to it."""
+        loss = self.distill if layers else self.distill.of_outputs() or HardTargets()
+        return Lesson(self.task, students, TorchTeacher(self.teacher), loss)
 
     def score(self, modules: Mapping[str, nn.Module], split: Split) -> Score:
         """A module's score."""
@@ -251,9 +245,9 @@ class Job:
 
     def losses(self, module: nn.Module) -> Iterable[Tensor]:
         """The losses of a module on a few training batches, one after the other."""
-        modules = signature_modules(self.task, module)
+        lesson = self.lesson(signature_modules(self.task, module), layers=False)
         for batch in itertools.islice(self.task.train_batches(0), _IMPORTANCE_BATCHES):
-            yield self.loss(modules[batch.signature], batch)
+            yield lesson(batch)
 
 
 def bytes_per_weight(scheme: Scheme) -> float:

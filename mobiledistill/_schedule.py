@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from converters import InputError
 
@@ -20,6 +21,11 @@ class Recipe:
         warmup_epochs: how long the rate rises, in epochs.
         average: the weights kept are a running mean that gives each step's weights the share ``1 - average``, such as
             0.999 (Polyak and Juditsky 1992); smoother and often better where steps are many. 0 keeps the last weights.
+        accumulate: batches to one update; their gradients are averaged, so that memory holds a part of what it sees.
+        patience: epochs without a better validation score after which it stops, and keeps the best weights; None:
+            trains to the end and keeps the last.
+        precision: ``"bf16"`` or ``"fp16"`` for mixed precision, ``"no"`` for 32 bits; None: what ``accelerate launch``
+            was told, else 32 bits.
     """
 
     epochs: int
@@ -27,6 +33,9 @@ class Recipe:
     weight_decay: float = 1e-2
     warmup_epochs: float = 1.0
     average: float = 0.0
+    accumulate: int = 1
+    patience: int | None = None
+    precision: Literal["no", "bf16", "fp16"] | None = None
 
     def stretched(self, factor: float) -> Recipe:
         """The same training over ``factor`` times the epochs."""
@@ -37,6 +46,10 @@ class Recipe:
             raise InputError(f"A Recipe needs epochs >= 0 and learning_rate > 0, but got {self!r}.")
         if not 0 <= self.average < 1:
             raise InputError(f"average must lie in 0..1, 1 excluded, but got {self.average!r}; 0.999 is usual.")
+        if self.accumulate < 1 or (self.patience is not None and self.patience < 0):
+            raise InputError(f"A Recipe needs accumulate >= 1 and patience >= 0, but got {self!r}.")
+        if self.precision not in (None, "no", "bf16", "fp16"):
+            raise InputError(f"precision must be 'no', 'bf16' or 'fp16', but got {self.precision!r}.")
 
 
 @dataclass(frozen=True, kw_only=True)

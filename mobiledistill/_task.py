@@ -153,12 +153,15 @@ class Batch:
         inputs: by the names of the signature, any batch size.
         targets: whatever the task's own ``loss`` reads.
         teacher_inputs: where the teacher reads something else than the student; None: the same.
+        signature: how the model is called.
+        labelled: False where nobody knows the right answers: the teacher's alone count, and ``loss`` is not asked.
     """
 
     inputs: Mapping[str, Tensor]
     targets: Mapping[str, Tensor]
     teacher_inputs: Mapping[str, Tensor] | None = None
     signature: str = "main"
+    labelled: bool = True
 
 
 @runtime_checkable

@@ -1,18 +1,21 @@
-"""Training a model on a task alone, without a teacher: how teachers come to be."""
+"""Training one model: on a task alone, which is how teachers come to be, or from a teacher."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import nn
 
 from converters import InputError
+from mobiledistill._lesson import Lesson
 from mobiledistill._progress import Event, Progress
 from mobiledistill._schedule import Recipe
-from mobiledistill._student import as_tuple, predictor, signature_modules
-from mobiledistill._task import Batch, Task
+from mobiledistill._student import predictor, signature_modules
+from mobiledistill._task import Task
 from mobiledistill._workdir import code_fingerprint, data_fingerprint, fingerprint, make_folder
+from mobiledistill.distill import HardTargets, Loss, SoftTargets
+from mobiledistill.teachers import Teacher, TorchTeacher
 from mobiledistill.train import EpochLog, fit
 
 __all__ = ["train_model"]
@@ -26,11 +29,14 @@ def train_model(
     workdir: str | Path,
     seed: int = 0,
     progress: Progress | None = None,
+    teacher: nn.Module | Teacher | None = None,
+    distill: Loss | None = None,
 ) -> nn.Module:
-    """Trains ``module`` on the task's own loss, in place, and keeps its weights in ``workdir``.
+    """Trains ``module`` on the task, alone or from a teacher, in place, and keeps its weights in ``workdir``.
 
-    The same call again loads them, as long as data and code are the same (comments do not count); a training that was
-    killed goes on where it stopped.
+    Alone it learns by the task's own loss: how teachers come to be. From a teacher it learns as in ``compress``,
+    without any cut, integers or files: how one tries losses out. The same call again loads the weights, as long as
+    data and code are the same (comments do not count); a training that was killed goes on where it stopped.
 
     Example:
         >>> teacher = train_model(digits_net(), task, Recipe(epochs=24), workdir="runs/teacher")  # doctest: +SKIP
@@ -42,9 +48,11 @@ def train_model(
         workdir: folder for the weights.
         seed: of everything random.
         progress: called after each epoch.
+        teacher: whom it learns from; None: from the task alone.
+        distill: the loss; None: soft targets where there is a teacher.
 
     Raises:
-        InputError: the folder cannot be written or holds weights of another model.
+        InputError: the folder cannot be written or holds weights of another model, or the teacher does not fit.
         TrainingError: the loss is no longer finite.
     """
     from safetensors import SafetensorError
@@ -53,7 +61,12 @@ def train_model(
     folder = Path(workdir)
     make_folder(folder)
     first = fingerprint(module)
-    parts = (first, recipe, data_fingerprint(task), code_fingerprint(task, module), seed)
+    taught_by = TorchTeacher(teacher) if isinstance(teacher, nn.Module) else teacher
+    loss = distill or (HardTargets() if taught_by is None else SoftTargets())
+    parts: tuple[object, ...] = (first, recipe, data_fingerprint(task), code_fingerprint(task, module), seed)
+    if taught_by is not None:
+        taught_by.check(task)
+        parts = (*parts, taught_by.fingerprint, loss)
     call = hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
     weights = folder / f"weights-{call}.safetensors"
     if weights.exists():
@@ -63,22 +76,28 @@ def train_model(
             raise InputError(f"{weights} is damaged ({str(error).splitlines()[0]}); delete it to train anew.") from None
         return module.eval()
 
-    def loss(model: nn.Module, batch: Batch) -> Tensor:
-        outputs = as_tuple(task.exported(model, batch.signature)(*batch.inputs.values()))
-        return task.loss(dict(zip(task.signatures[batch.signature].outputs, outputs, strict=True)), batch)
-
     def report(log: EpochLog) -> None:
+        if taught_by is not None:
+            taught_by.flush()
         if progress is not None:
             score = "" if log.score is None else f", {task.metric.told(log.score)}"
-            progress(Event("teacher", log.epoch + 1, recipe.epochs, f"loss {log.loss:.3f}{score}"))
+            progress(
+                Event(
+                    "teacher" if taught_by is None else "distill",
+                    log.epoch + 1,
+                    recipe.epochs,
+                    f"loss {log.loss:.3f}{score}",
+                )
+            )
 
+    students = signature_modules(task, module)
     fit(
-        module,
+        Lesson(task, students, taught_by, loss),
         task.train_batches,
-        loss,
         recipe,
         seed=seed,
-        validate=lambda model: task.evaluate(predictor(task, signature_modules(task, model)), "validation").value,
+        validate=lambda: task.evaluate(predictor(task, signature_modules(task, module)), "validation").value,
+        higher_is_better=task.metric.higher_is_better,
         checkpoint=folder / f"training-{call}.pt",
         report=report,
     )

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from demo_apps.detection._boxes import generalized_iou
 from mobiledistill import InputError
-from mobiledistill.distill import Loss, Step
+from mobiledistill.distill import OutputLoss, Step
 
 __all__ = ["TeachersBoxes"]
 
@@ -19,7 +19,7 @@ _BOX_WEIGHT = 4.0
 
 
 @dataclass(frozen=True)
-class TeachersBoxes(Loss):
+class TeachersBoxes(OutputLoss):
     """``hard * task loss + soft * (divergence of scores + 4 * generalized IoU loss of boxes)``.
 
     You gain an answer for every cell: the teacher says how sure it is and where the box is, also for objects that

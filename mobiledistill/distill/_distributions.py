@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from converters import InputError
 from mobiledistill._task import Head
-from mobiledistill.distill._base import Loss, Step, check_temperature
+from mobiledistill.distill._base import OutputLoss, Step, check_temperature
 from mobiledistill.distill._rows import answers, divergence, places, total
 
 __all__ = ["BatchDivergence", "MeanDiscrepancy", "SlicedWasserstein"]
@@ -21,7 +21,7 @@ _TINY = 1e-8
 
 
 @dataclass(frozen=True)
-class MeanDiscrepancy(Loss):
+class MeanDiscrepancy(OutputLoss):
     """The squared maximum mean discrepancy between the student's answers and the teacher's (Gretton et al. 2012).
 
     With Gaussian kernels as in neuron selectivity transfer (Huang and Wang 2017), of three widths around the median
@@ -40,7 +40,7 @@ class MeanDiscrepancy(Loss):
 
 
 @dataclass(frozen=True)
-class SlicedWasserstein(Loss):
+class SlicedWasserstein(OutputLoss):
     """The squared Wasserstein-2 distance between the answers of student and teacher, along random directions.
 
     Sliced (Rabin et al. 2011): along a line, the cheapest way from one crowd to another matches them in order. You
@@ -75,7 +75,7 @@ class SlicedWasserstein(Loss):
 
 
 @dataclass(frozen=True)
-class BatchDivergence(Loss):
+class BatchDivergence(OutputLoss):
     """``T^2 * divergence(teacher at T, student at T)`` over the batch instead of the categories.
 
     For each category, which places of the batch are how much of it (multi-level logit distillation, Jin et al. 2023).

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mobiledistill._task import Head
-from mobiledistill.distill._base import Loss, Step, check_temperature
+from mobiledistill.distill._base import OutputLoss, Step, check_temperature
 from mobiledistill.distill._rows import answering, divergence, mean, total
 
 __all__ = ["SquaredLogits", "StandardizedTargets"]
@@ -17,7 +17,7 @@ _TINY = 1e-6
 
 
 @dataclass(frozen=True)
-class SquaredLogits(Loss):
+class SquaredLogits(OutputLoss):
     """The mean squared difference of logits, each place's mean taken out first (Ba and Caruana 2014).
 
     What ``SoftTargets`` becomes as its temperature grows without bound. You gain the small logits, which hold most of
@@ -39,7 +39,7 @@ class SquaredLogits(Loss):
 
 
 @dataclass(frozen=True)
-class StandardizedTargets(Loss):
+class StandardizedTargets(OutputLoss):
     """``T^2 * divergence(teacher, student)`` of logits divided by ``T`` times their own deviation (Sun et al. 2024).
 
     A temperature for each sample and for each side: the deviation of its logits. You gain a student that need not

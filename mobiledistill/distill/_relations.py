@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mobiledistill.distill._base import Loss, Step, check_temperature, check_weights
+from mobiledistill.distill._base import OutputLoss, Step, check_temperature, check_weights
 from mobiledistill.distill._rows import answers, places, samples, total
 
 __all__ = ["Angles", "Correlations", "Distances", "Similarities"]
@@ -17,7 +17,7 @@ _TINY = 1e-8
 
 
 @dataclass(frozen=True)
-class Distances(Loss):
+class Distances(OutputLoss):
     """``Huber(d(student) - d(teacher))``, ``d`` the distances between a batch's samples over their mean.
 
     Relational distillation, distance-wise (Park et al. 2019). You gain freedom of scale: a student whose answers are
@@ -36,7 +36,7 @@ class Distances(Loss):
 
 
 @dataclass(frozen=True)
-class Angles(Loss):
+class Angles(OutputLoss):
     """``Huber(cos(student) - cos(teacher))`` over the angles of all triplets of a batch.
 
     Relational distillation, angle-wise (Park et al. 2019). It demands more than ``Distances`` and, as there, adds to
@@ -52,7 +52,7 @@ class Angles(Loss):
 
 
 @dataclass(frozen=True)
-class Similarities(Loss):
+class Similarities(OutputLoss):
     """``sum((G(student) - G(teacher))^2) / batch``, ``G`` the cosines between a batch's samples.
 
     Similarity-preserving distillation (Tung and Mori 2019), whose squared norm over ``batch^2`` is here over
@@ -68,7 +68,7 @@ class Similarities(Loss):
 
 
 @dataclass(frozen=True)
-class Correlations(Loss):
+class Correlations(OutputLoss):
     """``between * (1 - r(rows)) + within * (1 - r(columns))``, ``r`` Pearson's correlation of student and teacher.
 
     DIST (Huang et al. 2022). Rows compare one answer's categories with each other, columns one category over the

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from mobiledistill.distill._base import Loss, Step, check_temperature, check_weights
+from mobiledistill.distill._base import OutputLoss, Step, check_temperature, check_weights
 from mobiledistill.distill._rows import answering, divergence
 
 __all__ = ["HardTargets", "SoftTargets"]
 
 
 @dataclass(frozen=True)
-class HardTargets(Loss):
+class HardTargets(OutputLoss):
     """The task's own loss on the true targets; no teacher."""
 
     def __call__(self, step: Step) -> Tensor:
@@ -21,7 +21,7 @@ class HardTargets(Loss):
 
 
 @dataclass(frozen=True)
-class SoftTargets(Loss):
+class SoftTargets(OutputLoss):
     """``hard * task loss + soft * T^2 * divergence(teacher at T, student at T)`` (Hinton, Vinyals, Dean 2015).
 
     You gain what the teacher knows about how classes resemble each other; it helps most where data are few or the

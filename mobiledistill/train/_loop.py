@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +16,14 @@ from converters import TrainingError
 from mobiledistill._schedule import Recipe
 from mobiledistill._task import Batch
 
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
 __all__ = ["EpochLog", "fit"]
 
 _SCORES = 20
+_LARGEST_NORM = 5.0  # of all gradients together
+_HELD_BYTES = 2_000_000_000  # of an epoch's batches, which are held to know how many there are
 
 
 @dataclass(frozen=True)
@@ -31,60 +36,71 @@ class EpochLog:
 
 
 def fit(
-    module: nn.Module,
+    lesson: nn.Module,
     batches: Callable[[int], Iterable[Batch]],
-    loss: Callable[[nn.Module, Batch], Tensor],
     recipe: Recipe,
     *,
     seed: int = 0,
-    validate: Callable[[nn.Module], float] | None = None,
+    validate: Callable[[], float] | None = None,
+    higher_is_better: bool = True,
     checkpoint: Path | None = None,
     report: Callable[[EpochLog], None] | None = None,
 ) -> tuple[EpochLog, ...]:
-    """Trains ``module`` in place.
+    """Trains ``lesson`` in place.
 
     With a ``checkpoint`` the state is written after every epoch, and a later call with the same arguments goes on
     from there and ends with the same weights as if it had never stopped.
 
+    Under ``accelerate launch`` every process takes its share of each batch, so that together they do what one process
+    does with the whole of it; what is computed over a batch (batch norm, relations) sees the process's share alone.
+
     Args:
-        module: what learns.
-        batches: epoch number -> that epoch's batches.
-        loss: scalar loss of the module on a batch.
+        lesson: a batch and the training's progress (0 to 1) to a scalar loss; all its parameters learn.
+        batches: epoch number -> that epoch's batches, the same in every process and at every call.
         recipe: epochs, rate, decay.
         seed: of torch's generator, set anew at each epoch.
-        validate: scores the module after each epoch.
+        validate: scores what has been learned, after each epoch or some of them.
+        higher_is_better: of those scores.
         checkpoint: file to write and to go on from.
         report: called after each epoch.
 
     Raises:
         TrainingError: the loss is no longer finite.
     """
-    from accelerate import Accelerator
-
-    accelerator = Accelerator()
-    optimizer = torch.optim.AdamW(_decay_groups(module, recipe.weight_decay), lr=recipe.learning_rate)
+    accelerator = _accelerator(recipe)
+    optimizer = torch.optim.AdamW(_decay_groups(lesson, recipe.weight_decay), lr=recipe.learning_rate)
     logs, state = _resume(checkpoint)
+    average = _Average(lesson, recipe.average)
+    best = _Best(recipe.patience, higher_is_better)
     if state is not None:
-        module.load_state_dict(state["module"])
+        lesson.load_state_dict(state["lesson"])
         optimizer.load_state_dict(state["optimizer"])
-    average = _Average(module, recipe.average, None if state is None else state.get("average"))
-    prepared, prepared_optimizer = accelerator.prepare(module, optimizer)
+        average.load_state_dict(state["average"])
+        best.load_state_dict(state["best"])
+    prepared, prepared_optimizer = accelerator.prepare(lesson, optimizer)
 
     for epoch in range(len(logs), recipe.epochs):
+        if best.is_over:
+            break
         torch.manual_seed(seed * 100_003 + epoch)
         prepared.train()
         losses = []
-        for position, batch in _with_position(batches(epoch)):
-            for group in optimizer.param_groups:
-                group["lr"] = _rate(recipe, epoch + position)
-            value = loss(prepared, _to(batch, accelerator.device))
-            prepared_optimizer.zero_grad()
-            accelerator.backward(value)
-            accelerator.clip_grad_norm_(prepared.parameters(), 5.0)
-            prepared_optimizer.step()
-            average.step()
+        count, epoch_batches = _counted(batches, epoch)
+        for place, batch in enumerate(epoch_batches):
+            position = epoch + place / count
+            share, weight = _share(batch, accelerator)
+            value = prepared(_to(share, accelerator.device), position / recipe.epochs) * weight
+            accelerator.backward(value / recipe.accumulate)
             losses.append(value.detach())
-        mean = float(torch.stack(losses).mean()) if losses else math.nan
+            if len(losses) % recipe.accumulate and len(losses) < count:
+                continue
+            for group in optimizer.param_groups:
+                group["lr"] = _rate(recipe, position)
+            accelerator.clip_grad_norm_(prepared.parameters(), _LARGEST_NORM)
+            prepared_optimizer.step()
+            prepared_optimizer.zero_grad()
+            average.step()
+        mean = float(accelerator.reduce(torch.stack(losses).mean(), "mean")) if losses else math.nan
         if not math.isfinite(mean):
             raise TrainingError(
                 f"The loss of epoch {epoch + 1} is {mean}: training diverged (or an epoch held no batch)."
@@ -92,27 +108,75 @@ def fit(
             )
         prepared.eval()
         score = None
-        if validate is not None and _is_due(epoch, recipe.epochs):
+        if validate is not None and (best.is_wanted or _is_due(epoch, recipe.epochs)):
             with average.in_place():
-                score = validate(module)
+                score = _agreed(validate, accelerator)
+                best.offer(score, lesson)
         logs.append(EpochLog(epoch, mean, score))
-        _save(checkpoint, module, optimizer, logs, average)
-        if report is not None:
-            report(logs[-1])
+        if accelerator.is_main_process:
+            _save(checkpoint, lesson, optimizer, logs, average, best)
+            if report is not None:
+                report(logs[-1])
     average.keep()
-    module.eval()
+    best.keep(lesson)
+    lesson.eval()
     return tuple(logs)
+
+
+class _Best:
+    """The best weights so far, and how long nothing better has come; without patience it wants nothing."""
+
+    def __init__(self, patience: int | None, higher_is_better: bool) -> None:
+        self._patience = patience
+        self._sign = 1.0 if higher_is_better else -1.0
+        self._score: float | None = None
+        self._weights: dict[str, Tensor] = {}
+        self._waited = 0
+
+    @property
+    def is_wanted(self) -> bool:
+        return self._patience is not None
+
+    @property
+    def is_over(self) -> bool:
+        return self._patience is not None and self._waited > self._patience
+
+    def offer(self, score: float, module: nn.Module) -> None:
+        """Takes the weights where no score was as good."""
+        if not self.is_wanted:
+            return
+        if self._score is None or self._sign * score > self._sign * self._score:
+            self._score, self._waited = score, 0
+            self._weights = {name: value.detach().clone() for name, value in module.state_dict().items()}
+        else:
+            self._waited += 1
+
+    def keep(self, module: nn.Module) -> None:
+        """Gives the module the best weights for good."""
+        if self._weights:
+            module.load_state_dict(self._weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"score": self._score, "weights": self._weights, "waited": self._waited}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a checkpoint."""
+        self._score, self._weights, self._waited = state["score"], state["weights"], state["waited"]
 
 
 class _Average:
     """The running mean of what a module has learned (weights, and what norms have seen); 0 keeps what it has."""
 
-    def __init__(self, module: nn.Module, share: float, state: dict[str, Any] | None) -> None:
+    def __init__(self, module: nn.Module, share: float) -> None:
         self._module = module
         self._share = share
-        first = {name: value.detach().clone() for name, value in self._learned()} if share else {}
-        self.values: dict[str, Tensor] = first if state is None else {**first, **state["values"]}
-        self._steps: int = 0 if state is None else state["steps"]
+        self.values = {name: value.detach().clone() for name, value in self._learned()} if share else {}
+        self._steps = 0
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a checkpoint."""
+        self.values, self._steps = state["values"], state["steps"]
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
@@ -165,11 +229,17 @@ def _decay_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
 
 
-def _with_position(batches: Iterable[Batch]) -> Iterable[tuple[float, Batch]]:
-    """Each batch with how far into the epoch it lies, 0 to 1."""
-    epoch = list(batches)
-    for place, batch in enumerate(epoch):
-        yield place / len(epoch), batch
+def _counted(batches: Callable[[int], Iterable[Batch]], epoch: int) -> tuple[int, Iterable[Batch]]:
+    """How many batches an epoch has, and the batches; of many megabytes they are counted first and then made anew."""
+    held: list[Batch] = []
+    size = 0
+    coming = iter(batches(epoch))
+    for batch in coming:
+        held.append(batch)
+        size += sum(value.nbytes for part in (batch.inputs, batch.targets) for value in part.values())
+        if size > _HELD_BYTES:
+            return len(held) + sum(1 for _ in coming), batches(epoch)
+    return len(held), held
 
 
 def _rate(recipe: Recipe, position: float) -> float:
@@ -179,16 +249,54 @@ def _rate(recipe: Recipe, position: float) -> float:
     return recipe.learning_rate * 0.5 * (1 - math.cos(math.pi * min(1.0, left)))
 
 
-def _to(batch: Batch, device: torch.device) -> Batch:
-    if device.type == "cpu":
-        return batch
-    teacher_inputs = batch.teacher_inputs
-    return Batch(
-        inputs={name: value.to(device) for name, value in batch.inputs.items()},
-        targets={name: value.to(device) for name, value in batch.targets.items()},
-        teacher_inputs=None if teacher_inputs is None else {n: v.to(device) for n, v in teacher_inputs.items()},
-        signature=batch.signature,
+def _accelerator(recipe: Recipe) -> Accelerator:
+    from accelerate import Accelerator, DistributedDataParallelKwargs
+    from accelerate.state import AcceleratorState
+
+    if recipe.precision is not None:
+        AcceleratorState._reset_state()  # it keeps the precision of the process's first training
+    # A batch asks one signature, and some losses rest: not every parameter has a gradient in every step.
+    return Accelerator(
+        mixed_precision=recipe.precision, kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)]
     )
+
+
+def _share(batch: Batch, accelerator: Accelerator) -> tuple[Batch, float]:
+    """This process's rows of a batch, and what their mean counts among those of all processes."""
+    processes = accelerator.num_processes
+    if processes == 1:
+        return batch, 1.0
+    rows = len(next(iter(batch.inputs.values())))
+    if rows < processes:
+        return batch, 1.0  # too few to part: all do the same
+    mine = slice(accelerator.process_index, None, processes)
+    weight = len(range(rows)[mine]) * processes / rows
+    return _each(batch, lambda value: value[mine] if value.dim() and len(value) == rows else value), weight
+
+
+def _to(batch: Batch, device: torch.device) -> Batch:
+    return batch if device.type == "cpu" else _each(batch, lambda value: value.to(device))
+
+
+def _each(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
+    teacher_inputs = batch.teacher_inputs
+    return replace(
+        batch,
+        inputs={name: change(value) for name, value in batch.inputs.items()},
+        targets={name: change(value) for name, value in batch.targets.items()},
+        teacher_inputs=None if teacher_inputs is None else {n: change(v) for n, v in teacher_inputs.items()},
+    )
+
+
+def _agreed(validate: Callable[[], float], accelerator: Accelerator) -> float:
+    """The main process's score, in all of them."""
+    if accelerator.num_processes == 1:
+        return validate()
+    from accelerate.utils import broadcast_object_list
+
+    told = [validate() if accelerator.is_main_process else 0.0]
+    broadcast_object_list(told)
+    return float(told[0])
 
 
 def _resume(checkpoint: Path | None) -> tuple[list[EpochLog], dict[str, Any] | None]:
@@ -200,18 +308,20 @@ def _resume(checkpoint: Path | None) -> tuple[list[EpochLog], dict[str, Any] | N
 
 def _save(
     checkpoint: Path | None,
-    module: nn.Module,
+    lesson: nn.Module,
     optimizer: torch.optim.Optimizer,
     logs: list[EpochLog],
     average: _Average,
+    best: _Best,
 ) -> None:
     if checkpoint is None:
         return
     state = {
-        "module": module.state_dict(),
+        "lesson": lesson.state_dict(),
         "optimizer": optimizer.state_dict(),
         "logs": [vars(log) for log in logs],
         "average": average.state_dict(),
+        "best": best.state_dict(),
     }
     aside = checkpoint.with_suffix(".partial")
     torch.save(state, aside)

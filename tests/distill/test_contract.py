@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
 
 from mobiledistill import Head, InputError
 from mobiledistill.distill import (
@@ -19,9 +18,8 @@ from mobiledistill.distill import (
     SoftTargets,
     SquaredLogits,
     StandardizedTargets,
-    Step,
 )
-from tests.distill._steps import noise, step_of
+from tests.distill._steps import noise, step_of, told
 
 LOSSES: list[Loss] = [
     Angles(),
@@ -44,12 +42,6 @@ BLIND = {
     ("StandardizedTargets", Head.BINARY),
 }
 """Losses that have nothing to say of a head, as their docstrings tell."""
-
-
-def told(loss: Loss, step: Step) -> Tensor:
-    """A loss that draws at random draws the same each time."""
-    torch.manual_seed(0)
-    return loss(step)
 
 
 @every_loss
@@ -132,10 +124,10 @@ def test_places_that_the_mask_leaves_out_do_not_count(loss: Loss, head: Head) ->
 def test_a_place_of_a_third_counts_a_third(loss: Loss) -> None:
     student, teacher = noise(1, 2, 3), noise(1, 2, 3, seed=1)
     first, second = (
-        loss(step_of(student[:, [place]], teacher[:, [place]], Head.SEQUENCE)).item() for place in range(2)
+        told(loss, step_of(student[:, [place]], teacher[:, [place]], Head.SEQUENCE)).item() for place in range(2)
     )
 
-    weighted = loss(step_of(student, teacher, Head.SEQUENCE, torch.tensor([[1.0, 1 / 3]])))
+    weighted = told(loss, step_of(student, teacher, Head.SEQUENCE, torch.tensor([[1.0, 1 / 3]])))
 
     assert weighted.item() == pytest.approx((first + second / 3) / (1 + 1 / 3), rel=1e-5)
 

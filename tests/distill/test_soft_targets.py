@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mobiledistill import Head, InputError, Output
 from mobiledistill.distill import HardTargets, Loss, SoftTargets, Step
+from tests.distill._steps import told
 
 
 def _step(student: Tensor, teacher: Tensor, head: Head = Head.CATEGORICAL) -> Step:
@@ -53,7 +54,7 @@ def test_states_are_not_compared() -> None:
 
 def test_losses_add_and_scale() -> None:
     loss: Loss = 0.5 * HardTargets() + HardTargets() * 2
-    assert float(loss(_step(torch.zeros(1, 2), torch.zeros(1, 2)))) == pytest.approx(5.0)
+    assert float(told(loss, _step(torch.zeros(1, 2), torch.zeros(1, 2)))) == pytest.approx(5.0)
 
 
 def test_repr_tells_losses_apart() -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mobiledistill import Batch, Recipe, TrainingError
+from mobiledistill._lesson import Lesson
 from mobiledistill.train import EpochLog, fit
 from tests.networks import Residual, Stripes
 
@@ -22,13 +23,23 @@ def _network() -> nn.Module:
     return Residual()
 
 
-def _loss(module: nn.Module, batch: Batch) -> Tensor:
-    return TASK.loss({"logits": module(batch.inputs["image"])}, batch)
+def _lesson(network: nn.Module) -> Lesson:
+    return Lesson(TASK, {"main": network})
+
+
+class _Endless(nn.Module):
+    def __init__(self, lesson: nn.Module) -> None:
+        super().__init__()
+        self.lesson = lesson
+
+    def forward(self, batch: Batch, progress: float) -> Tensor:
+        loss: Tensor = self.lesson(batch, progress)
+        return loss * torch.nan
 
 
 def test_it_learns() -> None:
     network = _network()
-    logs = fit(network, TASK.train_batches, _loss, Recipe(epochs=6, learning_rate=1e-2))
+    logs = fit(_lesson(network), TASK.train_batches, Recipe(epochs=6, learning_rate=1e-2))
     assert logs[-1].loss < 0.5 * logs[0].loss
     assert not network.training
 
@@ -38,12 +49,12 @@ def test_averaged_weights_are_those_that_were_scored_and_those_that_are_kept() -
     scored: list[Tensor] = []
     statistics = "stem.1.running_mean"
 
-    def validate(module: nn.Module) -> float:
-        scored.append(next(module.parameters()).detach().clone())
+    def validate() -> float:
+        scored.append(next(averaged.parameters()).detach().clone())
         return 0.0
 
-    fit(last, TASK.train_batches, _loss, RECIPE)
-    fit(averaged, TASK.train_batches, _loss, replace(RECIPE, average=0.9), validate=validate)
+    fit(_lesson(last), TASK.train_batches, RECIPE)
+    fit(_lesson(averaged), TASK.train_batches, replace(RECIPE, average=0.9), validate=validate)
     kept = next(averaged.parameters()).detach()
     torch.testing.assert_close(scored[-1], kept, rtol=0, atol=0)
     assert not torch.equal(kept, next(last.parameters()))
@@ -54,13 +65,13 @@ def test_averaged_weights_are_those_that_were_scored_and_those_that_are_kept() -
 def test_long_trainings_are_scored_about_twenty_times() -> None:
     scores = 0
 
-    def validate(_: nn.Module) -> float:
+    def validate() -> float:
         nonlocal scores
         scores += 1
         return 0.0
 
     one = next(iter(TASK.train_batches(0)))
-    logs = fit(_network(), lambda _: [one], _loss, Recipe(epochs=61), validate=validate)
+    logs = fit(_lesson(_network()), lambda _: [one], Recipe(epochs=61), validate=validate)
     assert 18 <= scores <= 24
     assert logs[-1].score is not None
 
@@ -69,7 +80,7 @@ def test_long_trainings_are_scored_about_twenty_times() -> None:
 def test_a_killed_training_ends_with_the_same_weights(tmp_path: Path, average: float) -> None:
     recipe = replace(RECIPE, average=average)
     whole, killed = _network(), _network()
-    fit(whole, TASK.train_batches, _loss, recipe)
+    fit(_lesson(whole), TASK.train_batches, recipe)
 
     class Killed(Exception):
         pass
@@ -79,21 +90,21 @@ def test_a_killed_training_ends_with_the_same_weights(tmp_path: Path, average: f
             raise Killed
 
     with pytest.raises(Killed):
-        fit(killed, TASK.train_batches, _loss, recipe, checkpoint=tmp_path / "a.pt", report=kill)
+        fit(_lesson(killed), TASK.train_batches, recipe, checkpoint=tmp_path / "a.pt", report=kill)
     resumed = _network()
-    logs = fit(resumed, TASK.train_batches, _loss, recipe, checkpoint=tmp_path / "a.pt")
+    logs = fit(_lesson(resumed), TASK.train_batches, recipe, checkpoint=tmp_path / "a.pt")
     assert [log.epoch for log in logs] == [0, 1, 2]
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], value, rtol=0, atol=0)
 
 
 def test_a_finished_training_is_not_repeated(tmp_path: Path) -> None:
-    fit(_network(), TASK.train_batches, _loss, RECIPE, checkpoint=tmp_path / "a.pt")
+    fit(_lesson(_network()), TASK.train_batches, RECIPE, checkpoint=tmp_path / "a.pt")
     seen: list[EpochLog] = []
-    fit(_network(), TASK.train_batches, _loss, RECIPE, checkpoint=tmp_path / "a.pt", report=seen.append)
+    fit(_lesson(_network()), TASK.train_batches, RECIPE, checkpoint=tmp_path / "a.pt", report=seen.append)
     assert seen == []
 
 
 def test_a_loss_that_is_not_finite_stops_with_advice() -> None:
     with pytest.raises(TrainingError, match="Lower learning_rate"):
-        fit(_network(), TASK.train_batches, lambda m, b: _loss(m, b) * torch.nan, RECIPE)
+        fit(_Endless(_lesson(_network())), TASK.train_batches, RECIPE)

@@ -1,0 +1,129 @@
+"""A lesson: one batch in, its loss out; what the training loop trains, whoever learns from whom."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from mobiledistill._layers import layer_shapes, run_with_layers
+from mobiledistill._student import as_tuple
+from mobiledistill._task import Batch, Task
+from mobiledistill.distill import Bound, HardTargets, Loss, Pair, Step
+from mobiledistill.teachers import Answers, Teacher
+
+__all__ = ["Lesson", "Seen"]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the last batch came to, for whoever watches; nothing here has gradients.
+
+    Attributes:
+        hard: the task's own loss.
+        student: outputs by name.
+        teacher: likewise; empty without a teacher.
+    """
+
+    hard: Tensor
+    student: Mapping[str, Tensor]
+    teacher: Mapping[str, Tensor]
+
+
+class Lesson(nn.Module):
+    """Students of all signatures, what they learn from, and what the losses learn with them.
+
+    Args:
+        task: what they learn.
+        students: the module behind each signature.
+        teacher: whom they learn from; None: from the task alone.
+        loss: how; its parts that need a teacher cannot do without one.
+
+    Attributes:
+        seen: what the last batch came to.
+
+    Raises:
+        InputError: the loss wants layers that there are not.
+    """
+
+    def __init__(
+        self, task: Task, students: Mapping[str, nn.Module], teacher: Teacher | None = None, loss: Loss | None = None
+    ) -> None:
+        super().__init__()
+        self.students = nn.ModuleDict(dict(students))
+        self._task = task
+        self._teacher = (teacher,)  # in a tuple, or its weights would be taken for some that learn
+        self.losses = self._bound(loss or HardTargets())
+        self.seen: Seen | None = None
+
+    def forward(self, batch: Batch, progress: float = 0.0) -> Tensor:
+        """The loss of a batch.
+
+        Args:
+            batch: what the student sees.
+            progress: how much of the training is over, 0 to 1.
+        """
+        step = self._step(batch, progress, batch.inputs, batch.teacher_inputs or batch.inputs)
+        self.seen = Seen(
+            step.hard.detach(), {name: value.detach() for name, value in step.student.items()}, step.teacher
+        )
+        loss: Tensor = self.losses[batch.signature](step)
+        return loss
+
+    def _step(
+        self, batch: Batch, progress: float, inputs: Mapping[str, Tensor], teacher_inputs: Mapping[str, Tensor]
+    ) -> Step:
+        signature = self._task.signatures[batch.signature]
+        loss = self.losses[batch.signature]
+        returned, layers = run_with_layers(
+            self.students[batch.signature], list(inputs.values()), getattr(loss, "student_layers", ())
+        )
+        student = dict(zip(signature.outputs, as_tuple(returned), strict=True))
+        answers = self._ask(teacher_inputs, batch.signature, getattr(loss, "teacher_layers", ()))
+        hard_of = partial(_hard, self._task, batch)
+        return Step(
+            student=student,
+            teacher=answers.outputs,
+            outputs=signature.outputs,
+            hard=hard_of(student),
+            targets=batch.targets,
+            inputs=inputs,
+            student_layers=layers,
+            teacher_layers=answers.layers,
+            progress=progress,
+            ask=lambda others: self._step(batch, progress, others, others),
+            hard_of=hard_of,
+        )
+
+    def _ask(self, inputs: Mapping[str, Tensor], signature: str, layers: tuple[str, ...]) -> Answers:
+        teacher = self._teacher[0]
+        return Answers({}) if teacher is None else teacher.answers(self._task, inputs, signature, layers)
+
+    def _bound(self, loss: Loss) -> nn.ModuleDict:
+        teacher = self._teacher[0]
+        outputs = loss.of_outputs()
+        bound: dict[str, Bound] = {}
+        for name, student in self.students.items():
+            signature = self._task.signatures[name]
+            if outputs is loss:  # it looks at no layer: nothing to find out
+                bound[name] = loss.bind(Pair({}, {}, signature.outputs))
+                continue
+            examples = [torch.from_numpy(v[:1].copy()) for v in self._task.calibration_inputs(name).values()]
+            place = next((p.device for p in student.parameters()), torch.device("cpu"))
+            bound[name] = loss.bind(
+                Pair(
+                    layer_shapes(student, [value.to(place) for value in examples]),
+                    {} if teacher is None else teacher.layer_shapes(self._task, name),
+                    signature.outputs,
+                )
+            )
+        return nn.ModuleDict(bound)
+
+
+def _hard(task: Task, batch: Batch, outputs: Mapping[str, Tensor]) -> Tensor:
+    if not batch.labelled:
+        return torch.stack([value.sum() * 0 for value in outputs.values() if value.is_floating_point()]).sum()
+    return task.loss(outputs, batch)
