@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+_ATTEND = functional.scaled_dot_product_attention
+
 __all__ = ["ATTENTION", "layer_shapes", "run_with_layers"]
 
 ATTENTION = "attention"
@@ -103,12 +105,21 @@ class _AttentionMaps(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func is functional.scaled_dot_product_attention:
-            name = f"{ATTENTION}.{self._calls}"
-            self._calls += 1
-            if self._wanted is None or name in self._wanted:
-                self._found[name] = _map(*args, **kwargs)
-        return func(*args, **kwargs)
+        if func is functional.multi_head_attention_forward:
+            # The mode rests while a function runs, so the call inside this one is caught by its name.
+            functional.scaled_dot_product_attention = self._attend  # type: ignore[assignment]
+            try:
+                return func(*args, **kwargs)
+            finally:
+                functional.scaled_dot_product_attention = _ATTEND
+        return self._attend(*args, **kwargs) if func is _ATTEND else func(*args, **kwargs)
+
+    def _attend(self, *args: Any, **kwargs: Any) -> Tensor:
+        name = f"{ATTENTION}.{self._calls}"
+        self._calls += 1
+        if self._wanted is None or name in self._wanted:
+            self._found[name] = _map(*args, **kwargs)
+        return _ATTEND(*args, **kwargs)
 
 
 def _map(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from torch import Tensor, nn
 
 from converters import InputError
 from mobiledistill._task import Output
+
+T = TypeVar("T")
 
 __all__ = ["Bound", "Loss", "OutputLoss", "Pair", "Step", "check_temperature", "check_weights"]
 
@@ -112,6 +115,14 @@ class Loss(ABC):
             raise InputError(f"at must lie between 0 and 1, but got {at!r}.")
         return _Then(self, later, at)
 
+    def on(self, *outputs: str) -> Loss:
+        """This loss on some of the outputs alone; the task's own loss stays as it is.
+
+        Args:
+            outputs: their names.
+        """
+        return _On(self, outputs)
+
     def __add__(self, other: Loss) -> Loss:
         return _Sum(self, other)
 
@@ -206,6 +217,55 @@ class _Then(Loss):
 
     def of_outputs(self) -> OutputLoss | None:
         return self.later.of_outputs()
+
+
+@dataclass(frozen=True)
+class _On(Loss):
+    loss: Loss
+    names: tuple[str, ...]
+
+    def bind(self, pair: Pair) -> Bound:
+        if missing := [name for name in self.names if name not in pair.outputs] or not self.names:
+            raise InputError(f"There is no output {missing!r}; the signature has {', '.join(pair.outputs)}.")
+        return _BoundOn(self.loss.bind(replace(pair, outputs=self._some(pair.outputs))), self)
+
+    def of_outputs(self) -> OutputLoss | None:
+        loss = self.loss.of_outputs()
+        return loss and _OutputOn(loss, self)
+
+    def narrowed(self, step: Step) -> Step:
+        """The step as if it had these outputs alone."""
+        ask = step.ask
+        return replace(
+            step,
+            student=self._some(step.student),
+            teacher=self._some(step.teacher),
+            outputs=self._some(step.outputs),
+            ask=None if ask is None else lambda inputs: self.narrowed(ask(inputs)),
+        )
+
+    def _some(self, named: Mapping[str, T]) -> dict[str, T]:
+        return {name: value for name, value in named.items() if name in self.names}
+
+
+class _BoundOn(Bound):
+    def __init__(self, loss: Bound, on: _On) -> None:
+        super().__init__(loss.student_layers, loss.teacher_layers)
+        self.loss = loss
+        self._on = on
+
+    def forward(self, step: Step) -> Tensor:
+        value: Tensor = self.loss(self._on.narrowed(step))
+        return value
+
+
+@dataclass(frozen=True)
+class _OutputOn(OutputLoss):
+    loss: OutputLoss
+    where: _On
+
+    def __call__(self, step: Step) -> Tensor:
+        return self.loss(self.where.narrowed(step))
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,9 @@ def answers(rows: Tensor, head: Head, temperature: float) -> Tensor:
     return functional.softmax(rows / temperature, dim=-1)
 
 
-def divergence(student: Tensor, teacher: Tensor, head: Head, temperature: float, mask: Tensor | None) -> Tensor:
+def divergence(
+    student: Tensor, teacher: Tensor, head: Head, temperature: float | Tensor, mask: Tensor | None
+) -> Tensor:
     """``T^2`` times how far the student's softened answers are from the teacher's; of numbers, the squared error."""
     if head is Head.REGRESSION:
         return mean((student - teacher).square(), mask)
