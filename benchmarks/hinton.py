@@ -224,7 +224,7 @@ def _mythical(bench: Bench, seeds: list[int], keep: Any, digits: tuple[int, ...]
 
         chosen = sign * min(steps, key=mistakes)
         with torch.no_grad():
-            net[-1].bias[list(digits)] += chosen  # type: ignore[index, operator, union-attr]
+            net[-1].bias[list(digits)] += chosen  # type: ignore[index]
         after, wrong = bench.errors(task, net)
         of_digits = np.isin(task.labels("test"), digits)
         rows.append(

@@ -21,6 +21,7 @@ from converters._keras import KerasModel, load_keras
 from converters._outside import Outside, outside
 from converters._parity import Parity, compare, verify
 from converters._program import FORMATS, Format, Precision, Program
+from converters._resident import ResidentModel
 
 __all__ = [
     "FORMATS",
@@ -48,6 +49,7 @@ __all__ = [
     "ParityError",
     "Precision",
     "Program",
+    "ResidentModel",
     "Runtime",
     "TFLite",
     "Target",

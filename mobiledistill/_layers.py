@@ -107,7 +107,7 @@ class _AttentionMaps(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is functional.multi_head_attention_forward:
             # The mode rests while a function runs, so the call inside this one is caught by its name.
-            functional.scaled_dot_product_attention = self._attend  # type: ignore[assignment]
+            functional.scaled_dot_product_attention = self._attend
             try:
                 return func(*args, **kwargs)
             finally:

@@ -66,7 +66,9 @@ def train_model(
     parts: tuple[object, ...] = (first, recipe, data_fingerprint(task), code_fingerprint(task, module), seed)
     if taught_by is not None:
         taught_by.check(task)
-        parts = (*parts, taught_by.fingerprint, loss)
+        parts = (*parts, taught_by.fingerprint)
+    if loss != HardTargets():
+        parts = (*parts, loss)
     call = hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
     weights = folder / f"weights-{call}.safetensors"
     if weights.exists():

@@ -114,8 +114,8 @@ def digest_of(path: Path) -> str:
 
 
 def data_fingerprint(task: Task) -> str:
-    """A digest of a task's calibration inputs: other data, or other features, are another call."""
-    digest = hashlib.sha256(task.name.encode())
+    """A digest of a task's calibration inputs, and of what it calls its ``fingerprint``: other data, another call."""
+    digest = hashlib.sha256(task.name.encode() + getattr(task, "fingerprint", "").encode())
     for name in task.signatures:
         for key, value in task.calibration_inputs(name).items():
             digest.update(key.encode() + np.ascontiguousarray(value).tobytes())

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from converters._errors import MissingExtraError, ModelFileError
 from converters._quiet import quiet
 
-__all__ = ["InputSpec", "Opened", "answer", "describe", "open_model"]
+__all__ = ["InputSpec", "KerasHere", "Opened", "answer", "describe", "open_model"]
 
 InputSpec = tuple[tuple[int, ...], str]
 """Shape, its leading axis a batch of one, and type."""
@@ -46,19 +46,36 @@ def describe(path: Path, trust: bool) -> tuple[dict[str, InputSpec], tuple[str, 
 
 def answer(path: Path, trust: bool, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
     """What a model answers to each sample."""
-    opened = open_model(path, trust)
-    count = len(next(iter(inputs.values())))
-    with quiet():
-        tf = tensorflow()
-        answers = [
-            opened.ask(*(tf.constant(inputs[spec.name][sample : sample + 1]) for spec in opened.specs))
-            for sample in range(count)
-        ]
-    columns = zip(*answers, strict=True)
-    return {
-        name: np.concatenate([one.numpy() for one in column])
-        for name, column in zip(opened.outputs, columns, strict=True)
-    }
+    return KerasHere(path, trust).run(inputs)
+
+
+class KerasHere:
+    """A model, open in this process.
+
+    Attributes:
+        inputs: shapes by name, the leading axis a batch of one.
+        outputs: names in order.
+    """
+
+    def __init__(self, path: Path, trust: bool) -> None:
+        self._opened = open_model(path, trust)
+        self.inputs = {spec.name: tuple(spec.shape) for spec in self._opened.specs}
+        self.outputs = self._opened.outputs
+
+    def run(self, inputs: Mapping[str, NDArray[np.generic]], signature: str = "main") -> dict[str, NDArray[np.generic]]:
+        """Answers sample by sample; ``signature`` is always ``main``."""
+        with quiet():
+            tf = tensorflow()
+            specs = self._opened.specs
+            answers = [
+                self._opened.ask(*(tf.constant(inputs[spec.name][sample : sample + 1]) for spec in specs))
+                for sample in range(len(next(iter(inputs.values()))))
+            ]
+        columns = zip(*answers, strict=True)
+        return {
+            name: np.concatenate([one.numpy() for one in column])
+            for name, column in zip(self._opened.outputs, columns, strict=True)
+        }
 
 
 def open_model(path: Path, trust: bool, *, unroll: bool = False) -> Opened:

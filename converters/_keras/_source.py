@@ -15,7 +15,7 @@ from converters._child import run_in_child
 from converters._errors import InputError, MissingExtraError
 from converters._keras._open import InputSpec, answer, describe
 
-__all__ = ["KerasModel", "load_keras", "run_tensorflow"]
+__all__ = ["KerasModel", "check_keras", "is_keras", "load_keras", "run_tensorflow"]
 
 T = TypeVar("T")
 Arrays = Mapping[str, NDArray[np.generic]]
@@ -78,6 +78,18 @@ def load_keras(path: Path, *, trust: bool = False) -> KerasModel:
         MissingExtraError: TensorFlow is not installed.
     """
     path = Path(path)
+    check_keras(path, trust)
+    inputs, outputs = run_tensorflow(describe, path, trust, what=str(path))
+    return KerasModel(path, trust, inputs, outputs)
+
+
+def check_keras(path: Path, trust: bool) -> None:
+    """Refuses what is no Keras model, or may not be opened, before anything opens it.
+
+    Raises:
+        InputError: it is neither kind, or a SavedModel without ``trust``.
+        MissingExtraError: TensorFlow is not installed.
+    """
     if path.suffix in (".h5", ".hdf5"):
         raise InputError(
             f"{path} is a file of the old HDF5 format, which can hide code: open it where you made it with"
@@ -94,8 +106,12 @@ def load_keras(path: Path, *, trust: bool = False) -> KerasModel:
         raise InputError(
             f"{path} is a SavedModel, and those can run code: say that you trust it (trust=True, --trust)."
         )
-    inputs, outputs = run_tensorflow(describe, path, trust, what=str(path))
-    return KerasModel(path, trust, inputs, outputs)
+    _require_tensorflow()
+
+
+def is_keras(path: Path) -> bool:
+    """Whether a path looks like a ``.keras`` file or the folder of a SavedModel."""
+    return path.suffix == ".keras" or (path / "saved_model.pb").is_file()
 
 
 def run_tensorflow(function: Callable[..., T], *args: object, what: str) -> T:
@@ -104,6 +120,10 @@ def run_tensorflow(function: Callable[..., T], *args: object, what: str) -> T:
     Raises:
         MissingExtraError: TensorFlow is not installed.
     """
+    _require_tensorflow()
+    return run_in_child(function, *args, what=what, timeout_s=_TIME_S)
+
+
+def _require_tensorflow() -> None:
     if importlib.util.find_spec("tensorflow") is None:
         raise MissingExtraError("tensorflow", "tensorflow")
-    return run_in_child(function, *args, what=what, timeout_s=_TIME_S)

@@ -10,6 +10,7 @@ from mobiledistill.distill._relations import Angles, Correlations, Distances, Si
 from mobiledistill.distill._sequences import BestPaths
 from mobiledistill.distill._soft_targets import HardTargets, SoftTargets
 from mobiledistill.distill._temperatures import AnnealedTargets, LearnedTemperature
+from mobiledistill.distill._transfer import TransferSet
 from mobiledistill.distill._weighing import AuxiliaryHead, LearnedWeights
 
 __all__ = [
@@ -40,4 +41,5 @@ __all__ = [
     "SquaredLogits",
     "StandardizedTargets",
     "Step",
+    "TransferSet",
 ]

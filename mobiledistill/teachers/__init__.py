@@ -2,6 +2,8 @@
 
 from mobiledistill.teachers._base import Answers, Teacher
 from mobiledistill.teachers._cached import Cached
+from mobiledistill.teachers._ensemble import Ensemble, Specialist
+from mobiledistill.teachers._files import FileTeacher
 from mobiledistill.teachers._torch import TorchTeacher
 
-__all__ = ["Answers", "Cached", "Teacher", "TorchTeacher"]
+__all__ = ["Answers", "Cached", "Ensemble", "FileTeacher", "Specialist", "Teacher", "TorchTeacher"]

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from converters import InputError, KerasModel, format_of, load, load_keras
-from mobiledistill._task import Arrays, Task
+from converters import InputError, ResidentModel
+from mobiledistill._task import Task
 from mobiledistill._workdir import digest_of
 from mobiledistill.teachers._base import Answers, Teacher
 
@@ -21,12 +21,10 @@ __all__ = ["FileTeacher"]
 class FileTeacher(Teacher):
     """A .tflite, .onnx, .mlpackage or .keras file, or the folder of a SavedModel.
 
-    You gain every trained model there is, whatever made it; files are asked through their own runtime, sample by
-    sample where they were written for one, so put a slow one into a :class:`Cached`. Inputs and outputs go by name;
-    where the file has other names but as many inputs and outputs of the same shapes, they go by order. A file that is
-    not of your own making is better opened once by ``mobiledistill verify``, which does so in a process of its own;
-    Keras models always run in one. A file has no layers to look into, and nothing can be cut out of it: give
-    ``compress`` a student.
+    You gain every trained model there is, whatever made it. It answers through its own runtime in a process of its own,
+    sample by sample where it was written for one, so put a slow one into a :class:`Cached`. Inputs and outputs go by
+    name; where the file has other names but as many of them, they go by order. A file has no layers to look into, and
+    nothing can be cut out of it: give ``compress`` a student.
 
     Example:
         >>> teacher = FileTeacher("teacher.onnx")  # doctest: +SKIP
@@ -46,12 +44,7 @@ class FileTeacher(Teacher):
         self._names = dict(names or {})
         if not self._path.exists():
             raise InputError(f"{self._path} does not exist; give a model file, or the folder of a SavedModel.")
-        keras = self._path.suffix == ".keras" or (self._path / "saved_model.pb").is_file()
-        if keras:
-            self._model: KerasModel | object = load_keras(self._path, trust=trust)
-        else:
-            format_of(self._path)  # refuses what nothing here can run
-            self._model = load(self._path)
+        self._model = ResidentModel(self._path, trust=trust)
         self._digest = digest_of(self._path)
 
     @property
@@ -61,5 +54,24 @@ class FileTeacher(Teacher):
     def answers(
         self, task: Task, inputs: Mapping[str, Tensor], signature: str = "main", layers: Collection[str] = ()
     ) -> Answers:
-        outputs = task.signatures[signature].outputs
-        return Answers({})
+        wanted = task.signatures[signature]
+        asked = signature if signature in self._model.signatures else next(iter(self._model.signatures))
+        reads, says = self._model.signatures[asked]
+        read = self._paired(list(inputs), list(reads), "inputs", signature)
+        said = self._paired(list(wanted.outputs), list(says), "outputs", signature)
+        arrays = {read[name]: np.ascontiguousarray(value.detach().cpu().numpy()) for name, value in inputs.items()}
+        found = self._model.run(arrays, asked)
+        device = next(iter(inputs.values())).device
+        return Answers({name: torch.from_numpy(found[said[name]]).to(device) for name in wanted.outputs})
+
+    def _paired(self, names: list[str], files: list[str], what: str, signature: str) -> dict[str, str]:
+        """What the file calls each of them: as told, by the same name, or by order where there are as many."""
+        told = {name: self._names.get(name, name) for name in names}
+        if set(told.values()) <= set(files):
+            return told
+        if len(names) == len(files) and not self._names:
+            return dict(zip(names, files, strict=True))
+        raise InputError(
+            f"{self._path} has the {what} {', '.join(files)}, but signature {signature!r} of the task has"
+            f" {', '.join(names)}: say with names={{...}} what is what."
+        )
