@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from mobiledistill import Batch, Head, InputError, Metric, Output, Predict, Score, Signature, Split, TensorSpec
 
-__all__ = ["Images", "Mnist", "errors_of", "load_mnist", "moved", "scaled"]
+__all__ = ["Images", "Mnist", "errors_of", "jittered", "load_mnist", "scaled"]
 
 Images = tuple[Tensor, Tensor]
 """Pixels ``(n, 28, 28)`` in 0..255, and labels."""
@@ -49,7 +49,7 @@ class Mnist:
         splits: the images, see :func:`load_mnist`.
         seed: of the order of the batches and of the jitter.
         batch_size: of training batches.
-        jitter: training images are moved by up to so many pixels in each direction.
+        jitter: whether training images are moved a little, see :func:`jittered`.
         labelled: False where training is to see the teacher's answers alone.
     """
 
@@ -64,7 +64,7 @@ class Mnist:
         *,
         seed: int = 0,
         batch_size: int = 128,
-        jitter: int = 0,
+        jitter: bool = False,
         labelled: bool = True,
     ) -> None:
         self.metric = Metric("errors", "", higher_is_better=False, decimals=0)
@@ -82,7 +82,7 @@ class Mnist:
         for chosen in order.split(self._batch_size):
             images = pixels[chosen]
             if self._jitter:
-                images = moved(images, self._jitter, random)
+                images = jittered(images, random)
             yield Batch({"pixels": images}, {"label": labels[chosen]}, labelled=self._labelled)
 
     def loss(self, outputs: Mapping[str, Tensor], batch: Batch) -> Tensor:
@@ -120,14 +120,16 @@ def scaled(pixels: Tensor) -> Tensor:
     return (pixels.float() / 255).unsqueeze(1)
 
 
-def moved(images: Tensor, pixels: int, random: torch.Generator) -> Tensor:
-    """Each image by its own whole number of pixels, the border filled with ink's absence."""
+def jittered(images: Tensor, random: torch.Generator) -> Tensor:
+    """Each image moved by up to two pixels each way, turned by up to 8 degrees, and up to 8 % larger or smaller."""
     count, size = len(images), images.shape[-1]
-    padded = functional.pad(images, (pixels,) * 4).squeeze(1)
-    down, right = torch.randint(0, 2 * pixels + 1, (2, count), generator=random)
-    rows = (down[:, None] + torch.arange(size))[:, :, None]
-    columns = (right[:, None] + torch.arange(size))[:, None, :]
-    return padded[torch.arange(count)[:, None, None], rows, columns].unsqueeze(1)
+    right, down, turn, grow = 2 * torch.rand(4, count, generator=random) - 1
+    angle, scale = turn * torch.pi * 8 / 180, 1 + 0.08 * grow
+    shift = 2 * 2 / size  # two pixels, where the image goes from -1 to 1
+    across = torch.stack([scale * angle.cos(), -scale * angle.sin(), shift * right], 1)
+    along = torch.stack([scale * angle.sin(), scale * angle.cos(), shift * down], 1)
+    grid = functional.affine_grid(torch.stack([across, along], 1), list(images.shape), align_corners=False)
+    return functional.grid_sample(images, grid, align_corners=False)
 
 
 def errors_of(wrong: NDArray[np.bool_]) -> Score:

@@ -84,11 +84,11 @@ class Bench:
     def teacher(self) -> md.teachers.Teacher:
         """The teacher of seed 0, each of whose answers is computed once."""
         if self._teacher is None:
-            module = self.train(self.task(0, jitter=2), Layers(1200, 1200, dropout=0.5), self.effort.teacher, 0)
+            module = self.train(self.task(0, jitter=True), Layers(1200, 1200, dropout=0.5), self.effort.teacher, 0)
             self._teacher = md.teachers.Cached(md.teachers.TorchTeacher(module), self.workdir)
         return self._teacher
 
-    def task(self, seed: int, jitter: int = 0, labelled: bool = True, keep: Any = None) -> Mnist:
+    def task(self, seed: int, jitter: bool = False, labelled: bool = True, keep: Any = None) -> Mnist:
         """The digits, or the training images that ``keep`` chooses by their labels."""
         splits = dict(self.splits)
         if keep is not None:
@@ -121,7 +121,7 @@ class Bench:
 
 def teacher(bench: Bench, seeds: list[int]) -> dict[str, Any]:
     """1200-1200 with dropout and jitter."""
-    module = bench.train(bench.task(0, jitter=2), Layers(1200, 1200, dropout=0.5), bench.effort.teacher, 0)
+    module = bench.train(bench.task(0, jitter=True), Layers(1200, 1200, dropout=0.5), bench.effort.teacher, 0)
     return _counted([bench.errors(bench.task(0), module)[0]])
 
 
