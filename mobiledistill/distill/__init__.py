@@ -2,6 +2,7 @@
 
 from mobiledistill.distill._adversarial import AdversarialExamples, Discriminator
 from mobiledistill.distill._base import Bound, Loss, OutputLoss, Pair, Step
+from mobiledistill.distill._data_free import imagined
 from mobiledistill.distill._distributions import BatchDivergence, MeanDiscrepancy, SlicedWasserstein
 from mobiledistill.distill._features import AttentionMaps, AttentionTransfer, Hints
 from mobiledistill.distill._logits import SquaredLogits, StandardizedTargets
@@ -42,4 +43,5 @@ __all__ = [
     "StandardizedTargets",
     "Step",
     "TransferSet",
+    "imagined",
 ]
