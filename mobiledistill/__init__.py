@@ -34,7 +34,7 @@ from mobiledistill._demo import Answer, Demo, DemoRequest, DemoRun, DemoTask, Tr
 from mobiledistill._plan import Plan
 from mobiledistill._progress import Event, Progress
 from mobiledistill._result import Artifact, BudgetError, CompressionResult, Ending, LimitCheck, TeacherFacts
-from mobiledistill._schedule import Recipe, Schedule
+from mobiledistill._schedule import Care, Recipe, Schedule
 from mobiledistill._task import (
     Batch,
     Equipped,
@@ -51,6 +51,7 @@ from mobiledistill._task import (
     TensorSpec,
 )
 from mobiledistill._teach import train_model
+from mobiledistill.train import Finding, Illness
 
 if TYPE_CHECKING:
     from mobiledistill import devices
@@ -63,6 +64,7 @@ __all__ = [
     "Batch",
     "Budget",
     "BudgetError",
+    "Care",
     "CompressionResult",
     "ConversionError",
     "CoreML",
@@ -74,7 +76,9 @@ __all__ = [
     "Ending",
     "Equipped",
     "Event",
+    "Finding",
     "Head",
+    "Illness",
     "Illustrated",
     "Image",
     "InputError",

@@ -38,7 +38,7 @@ from mobiledistill._workdir import fingerprint, write_text
 from mobiledistill.distill import Loss
 from mobiledistill.quantize import Fp16, Int8, Scheme, freeze
 from mobiledistill.search import LATENCIES, CostModel, Target
-from mobiledistill.train import EpochLog, fit
+from mobiledistill.train import Doctor, EpochLog, findings_to_json, fit
 
 if TYPE_CHECKING:
     from mobiledistill.devices import Device
@@ -249,9 +249,15 @@ def _fit(
         score = "" if log.score is None else f", {job.task.metric.told(log.score)}"
         job.report(phase, log.epoch + 1, recipe.epochs, f"loss {log.loss:.3f}{score}")
 
+    doctor = Doctor(job.schedule.care, job.hear, fresh=False)
+    lesson = job.lesson(modules, layers=layers)
     with job.phase(phase.split()[0]):
+        if not job.examined:
+            job.examined = True
+            job.distill = doctor.examine(lesson, job.task, job.task.train_batches(0), job.distill)
+            lesson = job.lesson(modules, layers=layers)
         logs = fit(
-            job.lesson(modules, layers=layers),
+            lesson,
             job.task.train_batches,
             recipe,
             seed=job.schedule.seed,
@@ -259,6 +265,7 @@ def _fit(
             higher_is_better=job.task.metric.higher_is_better,
             checkpoint=job.run.checkpoint(checkpoint),
             report=report,
+            doctor=doctor,
         )
     return [(phase, log.epoch + 1, log.loss, log.score) for log in logs]
 
@@ -335,6 +342,7 @@ def _report(job: Job, result: CompressionResult) -> CompressionResult:
     from mobiledistill.report import write_report
 
     result = replace(result, report_path=job.run.path / "report.html")
+    write_text(job.run.path / "doctor.json", findings_to_json(job.findings))
     write_text(job.run.path / "result.json", json.dumps(result.to_dict(), indent=1))
     write_report(result, job.run.path / "report.html")
     return result

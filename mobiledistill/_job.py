@@ -32,6 +32,7 @@ from mobiledistill.distill import HardTargets, Loss, SoftTargets
 from mobiledistill.quantize import Scheme
 from mobiledistill.search import Target
 from mobiledistill.teachers import TorchTeacher
+from mobiledistill.train import Finding
 
 if TYPE_CHECKING:
     from mobiledistill.devices import Device, LatencyPerUse, Measurement
@@ -70,6 +71,9 @@ class Job:
     """Latency of one use of the teacher's 32-bit file, where a limit is a share of it."""
     seconds: dict[str, float] = field(default_factory=dict)
     rounds: list[dict[str, Any]] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    examined: bool = False
+    """Whether the doctor has looked at teacher, data and loss."""
 
     @classmethod
     def start(
@@ -228,6 +232,12 @@ class Job:
             for limit in self.budget.limits(self.formats)
             if limit.format is not None and (limit.name in measurable or limit.format in self.device.formats)
         }
+
+    def hear(self, finding: Finding) -> None:
+        """Takes in what the doctor found, once."""
+        if finding not in self.findings:
+            self.findings.append(finding)
+            self.report("doctor", 1, 1, finding.told())
 
     def report(self, phase: str, done: int, total: int, note: str = "") -> None:
         """Tells whoever watches."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -15,22 +15,7 @@ from mobiledistill._task import Batch, Task
 from mobiledistill.distill import Bound, HardTargets, Loss, Pair, Step
 from mobiledistill.teachers import Answers, Teacher
 
-__all__ = ["Lesson", "Seen"]
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What the last batch came to, for whoever watches; nothing here has gradients.
-
-    Attributes:
-        hard: the task's own loss.
-        student: outputs by name.
-        teacher: likewise; empty without a teacher.
-    """
-
-    hard: Tensor
-    student: Mapping[str, Tensor]
-    teacher: Mapping[str, Tensor]
+__all__ = ["Lesson"]
 
 
 class Lesson(nn.Module):
@@ -43,7 +28,7 @@ class Lesson(nn.Module):
         loss: how; its parts that need a teacher cannot do without one.
 
     Attributes:
-        seen: what the last batch came to.
+        teacher_s: seconds that the teacher has taken so far.
 
     Raises:
         InputError: the loss wants layers that there are not.
@@ -56,8 +41,8 @@ class Lesson(nn.Module):
         self.students = nn.ModuleDict(dict(students))
         self._task = task
         self._teacher = (teacher,)  # in a tuple, or its weights would be taken for some that learn
+        self.teacher_s = 0.0
         self.losses = self._bound(loss or HardTargets())
-        self.seen: Seen | None = None
 
     def forward(self, batch: Batch, progress: float = 0.0) -> Tensor:
         """The loss of a batch.
@@ -67,11 +52,12 @@ class Lesson(nn.Module):
             progress: how much of the training is over, 0 to 1.
         """
         step = self._step(batch, progress, batch.inputs, batch.teacher_inputs or batch.inputs)
-        self.seen = Seen(
-            step.hard.detach(), {name: value.detach() for name, value in step.student.items()}, step.teacher
-        )
         loss: Tensor = self.losses[batch.signature](step)
         return loss
+
+    def answers(self, batch: Batch) -> Mapping[str, Tensor]:
+        """The teacher's answers to a batch; nothing without a teacher."""
+        return self._ask(batch.teacher_inputs or batch.inputs, batch.signature, ()).outputs
 
     def _step(
         self, batch: Batch, progress: float, inputs: Mapping[str, Tensor], teacher_inputs: Mapping[str, Tensor]
@@ -100,7 +86,12 @@ class Lesson(nn.Module):
 
     def _ask(self, inputs: Mapping[str, Tensor], signature: str, layers: tuple[str, ...]) -> Answers:
         teacher = self._teacher[0]
-        return Answers({}) if teacher is None else teacher.answers(self._task, inputs, signature, layers)
+        if teacher is None:
+            return Answers({})
+        began = time.perf_counter()
+        answers = teacher.answers(self._task, inputs, signature, layers)
+        self.teacher_s += time.perf_counter() - began
+        return answers
 
     def _bound(self, loss: Loss) -> nn.ModuleDict:
         teacher = self._teacher[0]

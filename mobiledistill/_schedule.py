@@ -7,7 +7,7 @@ from typing import Literal
 
 from converters import InputError
 
-__all__ = ["Recipe", "Schedule"]
+__all__ = ["Care", "Recipe", "Schedule"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +53,34 @@ class Recipe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Care:
+    """What the doctor may do by itself; what it may not, it says.
+
+    Example:
+        >>> care = Care(change_loss=False)  # temperature and weights stay as they were chosen
+
+    Args:
+        rollbacks: how often a training that runs away or learns nothing may start over from its last good epoch with
+            a tenth of the rate.
+        change_loss: whether a temperature may be lowered, or a part left out whose answers are wrong.
+        skip_batches: how many batches that are not finite may be left out of an epoch.
+    """
+
+    rollbacks: int = 2
+    change_loss: bool = True
+    skip_batches: int = 3
+
+    def __post_init__(self) -> None:
+        if self.rollbacks < 0 or self.skip_batches < 0:
+            raise InputError(f"rollbacks and skip_batches must be 0 or more, but got {self!r}.")
+
+    @classmethod
+    def look_only(cls) -> Care:
+        """Says what it sees and touches nothing."""
+        return cls(rollbacks=0, change_loss=False, skip_batches=0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Schedule:
     """How ``compress`` spends its training.
 
@@ -67,6 +95,7 @@ class Schedule:
         rounds: how many plans are tried on untrained files before one is trained; 0: the first that is predicted to
             fit is trained at once, which saves its files where the budget is generous.
         seed: of everything random.
+        care: what the doctor, who watches every training, may do by itself.
     """
 
     cut_steps: int = 3
@@ -77,6 +106,7 @@ class Schedule:
     quick: Recipe = field(default_factory=lambda: Recipe(epochs=4))
     rounds: int = 6
     seed: int = 0
+    care: Care = Care()
 
     def __post_init__(self) -> None:
         if self.cut_steps < 1 or not self.stretch >= 1:

@@ -10,13 +10,13 @@ from torch import nn
 from converters import InputError
 from mobiledistill._lesson import Lesson
 from mobiledistill._progress import Event, Progress
-from mobiledistill._schedule import Recipe
+from mobiledistill._schedule import Care, Recipe
 from mobiledistill._student import predictor, signature_modules
 from mobiledistill._task import Task
-from mobiledistill._workdir import code_fingerprint, data_fingerprint, fingerprint, make_folder
+from mobiledistill._workdir import code_fingerprint, data_fingerprint, fingerprint, make_folder, write_text
 from mobiledistill.distill import HardTargets, Loss, SoftTargets
 from mobiledistill.teachers import Teacher, TorchTeacher
-from mobiledistill.train import EpochLog, fit
+from mobiledistill.train import Doctor, EpochLog, Finding, findings_to_json, fit
 
 __all__ = ["train_model"]
 
@@ -31,6 +31,7 @@ def train_model(
     progress: Progress | None = None,
     teacher: nn.Module | Teacher | None = None,
     distill: Loss | None = None,
+    care: Care = Care(),  # noqa: B008  (frozen)
 ) -> nn.Module:
     """Trains ``module`` on the task, alone or from a teacher, in place, and keeps its weights in ``workdir``.
 
@@ -50,6 +51,8 @@ def train_model(
         progress: called after each epoch.
         teacher: whom it learns from; None: from the task alone.
         distill: the loss; None: soft targets where there is a teacher.
+        care: what the doctor may do by itself. What it finds goes into ``doctor.json`` in the folder, and to
+            ``progress``; ``mobiledistill doctor`` shows it.
 
     Raises:
         InputError: the folder cannot be written or holds weights of another model, or the teacher does not fit.
@@ -93,8 +96,18 @@ def train_model(
             )
 
     students = signature_modules(task, module)
+
+    def tell(finding: Finding) -> None:
+        if progress is not None:
+            progress(Event("doctor", max(finding.epoch, 1), recipe.epochs, finding.told()))
+
+    doctor = Doctor(care, tell)
+    lesson = Lesson(task, students, taught_by, loss)
+    if recipe.epochs:
+        healed = doctor.examine(lesson, task, task.train_batches(0), loss)
+        lesson = lesson if healed == loss else Lesson(task, students, taught_by, healed)
     fit(
-        Lesson(task, students, taught_by, loss),
+        lesson,
         task.train_batches,
         recipe,
         seed=seed,
@@ -102,7 +115,9 @@ def train_model(
         higher_is_better=task.metric.higher_is_better,
         checkpoint=folder / f"training-{call}.pt",
         report=report,
+        doctor=doctor,
     )
+    write_text(folder / "doctor.json", findings_to_json(doctor.findings))
     aside = weights.with_suffix(".partial")
     save_file({name: value.contiguous() for name, value in module.state_dict().items()}, aside)
     aside.replace(weights)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from converters import InputError
 from mobiledistill._progress import Event, Progress
@@ -20,6 +21,8 @@ from mobiledistill._workdir import fingerprint, make_folder
 from mobiledistill.distill._transfer import TransferSet
 
 __all__ = ["imagined"]
+
+Norms = Mapping[str, _BatchNorm]
 
 _LATENT = 64
 _BATCH = 64
@@ -117,9 +120,7 @@ def _images(
 ) -> Tensor:
     generator = _Generator(shape, bounds)
     pupil = _untrained(task.exported(copy.deepcopy(teacher), "main"))
-    norms = {
-        path: layer for path, layer in teacher.named_modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)
-    }
+    norms: Norms = {path: layer for path, layer in teacher.named_modules() if isinstance(layer, _BatchNorm)}
     making = torch.optim.Adam(generator.parameters(), lr=1e-3)
     learning = torch.optim.Adam(pupil.parameters(), lr=1e-3)
     memory: list[Tensor] = []
@@ -129,7 +130,7 @@ def _images(
         said, seen = _with_norm_inputs(answer, teacher, drawn, norms)
         loss = _plausible(said, seen, norms) - _apart(as_tuple(pupil(drawn))[place], said)
         making.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         making.step()
         pupil.train()
         for _ in range(_STUDENT_STEPS):
@@ -157,7 +158,7 @@ def _images(
 
 
 def _with_norm_inputs(
-    answer: Callable[[Tensor], Tensor], teacher: nn.Module, images: Tensor, norms: dict[str, nn.Module]
+    answer: Callable[[Tensor], Tensor], teacher: nn.Module, images: Tensor, norms: Norms
 ) -> tuple[Tensor, dict[str, Tensor]]:
     seen: dict[str, Tensor] = {}
 
@@ -175,7 +176,7 @@ def _with_norm_inputs(
             handle.remove()
 
 
-def _plausible(said: Tensor, seen: dict[str, Tensor], norms: dict[str, nn.Module]) -> Tensor:
+def _plausible(said: Tensor, seen: dict[str, Tensor], norms: Norms) -> Tensor:
     """How far the images are from what the teacher knows: unsure answers, few classes, strange statistics."""
     sure = functional.cross_entropy(said, said.argmax(1))
     shares = functional.softmax(said, 1).mean(0)

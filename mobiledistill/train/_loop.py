@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 from converters import TrainingError
 from mobiledistill._schedule import Recipe
 from mobiledistill._task import Batch
+from mobiledistill.train._doctor import Doctor
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -45,6 +48,7 @@ def fit(
     higher_is_better: bool = True,
     checkpoint: Path | None = None,
     report: Callable[[EpochLog], None] | None = None,
+    doctor: Doctor | None = None,
 ) -> tuple[EpochLog, ...]:
     """Trains ``lesson`` in place.
 
@@ -63,6 +67,7 @@ def fit(
         higher_is_better: of those scores.
         checkpoint: file to write and to go on from.
         report: called after each epoch.
+        doctor: watches, and may leave a batch out or go back to an earlier epoch.
 
     Raises:
         TrainingError: the loss is no longer finite.
@@ -77,44 +82,67 @@ def fit(
         optimizer.load_state_dict(state["optimizer"])
         average.load_state_dict(state["average"])
         best.load_state_dict(state["best"])
+        if doctor is not None:
+            doctor.load_state_dict(state["doctor"])
     prepared, prepared_optimizer = accelerator.prepare(lesson, optimizer)
 
+    def condition() -> dict[str, Any]:
+        return copy.deepcopy(
+            {"lesson": lesson.state_dict(), "optimizer": optimizer.state_dict(), "average": average.state_dict()}
+        )
+
+    if doctor is not None:
+        doctor.start(condition)
     for epoch in range(len(logs), recipe.epochs):
         if best.is_over:
             break
         torch.manual_seed(seed * 100_003 + epoch)
         prepared.train()
         losses = []
+        came = time.perf_counter()
         count, epoch_batches = _counted(batches, epoch)
         for place, batch in enumerate(epoch_batches):
+            began, taught = time.perf_counter(), getattr(lesson, "teacher_s", 0.0)
+            if doctor is not None and not doctor.accepts(batch, epoch):
+                continue
             position = epoch + place / count
             share, weight = _share(batch, accelerator)
             value = prepared(_to(share, accelerator.device), position / recipe.epochs) * weight
             accelerator.backward(value / recipe.accumulate)
             losses.append(value.detach())
-            if len(losses) % recipe.accumulate and len(losses) < count:
-                continue
-            for group in optimizer.param_groups:
-                group["lr"] = _rate(recipe, position)
-            accelerator.clip_grad_norm_(prepared.parameters(), _LARGEST_NORM)
-            prepared_optimizer.step()
-            prepared_optimizer.zero_grad()
-            average.step()
+            if (place + 1) % recipe.accumulate == 0 or place + 1 == count:
+                for group in optimizer.param_groups:
+                    group["lr"] = _rate(recipe, position) * (1.0 if doctor is None else doctor.rate)
+                accelerator.clip_grad_norm_(prepared.parameters(), _LARGEST_NORM)
+                prepared_optimizer.step()
+                prepared_optimizer.zero_grad()
+                average.step()
+            if doctor is not None:
+                ended = time.perf_counter()
+                doctor.step(float(losses[-1]), began - came, ended - began, getattr(lesson, "teacher_s", 0.0) - taught)
+                came = ended
         mean = float(accelerator.reduce(torch.stack(losses).mean(), "mean")) if losses else math.nan
-        if not math.isfinite(mean):
+        prepared.eval()
+        score = None
+        if validate is not None and math.isfinite(mean) and (best.is_wanted or _is_due(epoch, recipe.epochs)):
+            with average.in_place():
+                score = _agreed(validate, accelerator)
+                best.offer(score, lesson)
+        earlier = None
+        if doctor is not None:
+            earlier = doctor.epoch(epoch, recipe.epochs, mean, score, higher_is_better, condition)
+        if earlier is not None:
+            lesson.load_state_dict(earlier["lesson"])
+            optimizer.load_state_dict(copy.deepcopy(earlier["optimizer"]))
+            average.load_state_dict(copy.deepcopy(earlier["average"]))
+        elif not math.isfinite(mean):
             raise TrainingError(
                 f"The loss of epoch {epoch + 1} is {mean}: training diverged (or an epoch held no batch)."
                 f" Lower learning_rate (now {recipe.learning_rate:g}) or check the inputs for NaN."
             )
-        prepared.eval()
-        score = None
-        if validate is not None and (best.is_wanted or _is_due(epoch, recipe.epochs)):
-            with average.in_place():
-                score = _agreed(validate, accelerator)
-                best.offer(score, lesson)
         logs.append(EpochLog(epoch, mean, score))
         if accelerator.is_main_process:
-            _save(checkpoint, lesson, optimizer, logs, average, best)
+            _save(checkpoint, lesson, optimizer, logs, average, best, doctor)
             if report is not None:
                 report(logs[-1])
     average.keep()
@@ -313,6 +341,7 @@ def _save(
     logs: list[EpochLog],
     average: _Average,
     best: _Best,
+    doctor: Doctor | None,
 ) -> None:
     if checkpoint is None:
         return
@@ -322,6 +351,7 @@ def _save(
         "logs": [vars(log) for log in logs],
         "average": average.state_dict(),
         "best": best.state_dict(),
+        "doctor": {} if doctor is None else doctor.state_dict(),
     }
     aside = checkpoint.with_suffix(".partial")
     torch.save(state, aside)
