@@ -8,11 +8,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from torch import nn
 
-from converters import FORMATS, Format, size_bytes
+from converters import FORMATS, Format, InputError, size_bytes
 from mobiledistill._budget import Budget
 from mobiledistill._files import File, check_limits, quantity, teacher_file, write_and_measure
 from mobiledistill._job import Job, Latency, bytes_per_weight
@@ -27,7 +27,6 @@ from mobiledistill._student import (
     export,
     file_predictor,
     integers_of,
-    predictor,
     programs_of,
     rounded,
     run_per_use,
@@ -38,6 +37,7 @@ from mobiledistill._workdir import fingerprint, write_text
 from mobiledistill.distill import Loss
 from mobiledistill.quantize import Fp16, Int8, Scheme, freeze
 from mobiledistill.search import LATENCIES, CostModel, Target
+from mobiledistill.teachers import Teachers
 from mobiledistill.train import Doctor, EpochLog, findings_to_json, fit
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ History = list[tuple[str, int, float, float | None]]
 
 
 def compress(
-    teacher: nn.Module,
+    teacher: Teachers,
     task: Task,
     budget: Budget,
     *,
@@ -81,7 +81,8 @@ def compress(
         >>> print(result.summary())  # doctest: +SKIP
 
     Args:
-        teacher: a trained module; not changed.
+        teacher: a trained module, not changed; or anything of ``mobiledistill.teachers``, the path of a .tflite, .onnx,
+            .mlpackage or .keras file, or a list of all these, an ensemble. What is no module needs a ``student``.
         task: what must be learned and how it is scored.
         budget: upper limits.
         student: None cuts the student out of the teacher; a module is used as it is, or cut where it is too large;
@@ -139,8 +140,8 @@ def _source(job: Job) -> Source:
     with job.phase("analyze"):
         job.report("analyze", 0, 1, "what is coupled, and what matters")
         if job.student is None or isinstance(job.student, nn.Module):
-            return Cuts(job.student or job.teacher, run, per_use, job.losses, bits)
-        return FamilyMembers(job.student, job.teacher, per_use, quick_quality, job.schedule.seed, bits)
+            return Cuts(job.student or cast(nn.Module, job.uncut), run, per_use, job.losses, bits)
+        return FamilyMembers(job.student, job.uncut, per_use, quick_quality, job.schedule.seed, bits)
 
 
 def _search(job: Job, source: Source, cost: CostModel, facts: TeacherFacts, margin: float) -> tuple[Plan, Ending]:
@@ -326,7 +327,7 @@ def _pictures(job: Job, files: Mapping[Format, File]) -> list[tuple[str, Path]]:
         return []
     format, file = next(iter(files.items()))
     answers: dict[str, Predict] = {
-        "teacher": predictor(job.task, signature_modules(job.task, job.teacher)),
+        "teacher": job.teacher_predict(),
         format: file_predictor(file.path),
     }
     folder = job.run.files("pictures")
@@ -390,21 +391,41 @@ def _beats(task: Task, score: Score, trivial: Score) -> bool:
 def _teacher_facts(job: Job, source: Source, cost: CostModel) -> TeacherFacts:
     """Scores and files of the uncut teacher; its file stored like the student's is the cost model's first point."""
     first = job.formats[0]
-    modules = signature_modules(job.task, job.teacher)
-
-    def write(scheme: Scheme, format: Format = first) -> tuple[int, Latency | None]:
-        path = teacher_file(job, format, scheme)
-        return size_bytes(path), job.measure(path, format)
-
     with job.phase("teacher"):
         job.report("teacher", 0, 1, f"its scores, and its files in {first}")
-        size, latency = write(None)
-        for format, name in job.file_limits():
-            if name == "latency_share" and (measured := write(None, format)[1]) is not None:
-                job.teacher_ms[format] = measured.use.latency_ms
-        quantized_size, quantized_latency = (size, latency) if job.scheme is None else write(job.scheme)
-        score = _teacher_score(job, modules, "test")
-        validation_score = _teacher_score(job, modules, "validation")
+        facts = TeacherFacts(
+            score=_teacher_score(job, "test"),
+            validation_score=_teacher_score(job, "validation"),
+            parameters=None,
+            size_bytes=job.teacher.size_bytes,
+            latency=None,
+            use=None,
+            quantized_size_bytes=None,
+            quantized_latency=None,
+            quantized_use=None,
+        )
+        if job.uncut is None:
+            if any(name == "latency_share" for _, name in job.file_limits()):
+                raise InputError(
+                    "latency_share compares with the teacher's own file, but this teacher is no torch module that could"
+                    " be written as one: give a limit in milliseconds (latency_ms)."
+                )
+            return facts
+        return _module_facts(job, source, cost, facts, job.uncut)
+
+
+def _module_facts(job: Job, source: Source, cost: CostModel, facts: TeacherFacts, module: nn.Module) -> TeacherFacts:
+    first = job.formats[0]
+
+    def write(scheme: Scheme, format: Format = first) -> tuple[int, Latency | None]:
+        path = teacher_file(job, module, format, scheme)
+        return size_bytes(path), job.measure(path, format)
+
+    size, latency = write(None)
+    for format, name in job.file_limits():
+        if name == "latency_share" and (measured := write(None, format)[1]) is not None:
+            job.teacher_ms[format] = measured.use.latency_ms
+    quantized_size, quantized_latency = (size, latency) if job.scheme is None else write(job.scheme)
     if isinstance(source, Cuts) and job.student is None:
         full = source.uncut()
         cost.correct((first, "size_bytes"), full, quantized_size)
@@ -413,10 +434,9 @@ def _teacher_facts(job: Job, source: Source, cost: CostModel) -> TeacherFacts:
         if quantized_latency is not None and first in job.teacher_ms:
             share = quantized_latency.use.ci95_ms[1] / job.teacher_ms[first]
             cost.correct((first, "latency_share"), full, share)
-    return TeacherFacts(
-        score=score,
-        validation_score=validation_score,
-        parameters=sum(parameter.numel() for parameter in job.teacher.parameters()),
+    return replace(
+        facts,
+        parameters=sum(parameter.numel() for parameter in module.parameters()),
         size_bytes=size,
         latency=None if latency is None else latency.main,
         use=None if latency is None else latency.use,
@@ -426,8 +446,10 @@ def _teacher_facts(job: Job, source: Source, cost: CostModel) -> TeacherFacts:
     )
 
 
-def _teacher_score(job: Job, modules: Mapping[str, nn.Module], split: Split) -> Score:
-    return job.recalled_score([job.teacher_id, split], lambda: asdict(job.score(modules, split)))
+def _teacher_score(job: Job, split: Split) -> Score:
+    return job.recalled_score(
+        [job.teacher.fingerprint, split], lambda: asdict(job.task.evaluate(job.teacher_predict(), split))
+    )
 
 
 def _shape(plan: Plan) -> dict[str, object]:

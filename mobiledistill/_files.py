@@ -133,13 +133,13 @@ def _drop(task: Task, teacher: Score, student: Score) -> float:
     return max(0.0, lost if task.metric.higher_is_better else -lost)
 
 
-def teacher_file(job: Job, format: Format, scheme: Scheme) -> Path:
+def teacher_file(job: Job, module: nn.Module, format: Format, scheme: Scheme) -> Path:
     """The uncut teacher's file, written once."""
     folder = job.run.path / "teacher" / ("float32" if scheme is None else "stored")
     path = folder / f"student{suffix_of(format)}"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        export(programs_of(job.task, integers_of(job.task, job.teacher, scheme)), (format,), folder, scheme)
+        export(programs_of(job.task, integers_of(job.task, module, scheme)), (format,), folder, scheme)
     return path
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from converters import FORMATS, Format, InputError
@@ -26,12 +27,12 @@ from mobiledistill._student import (
     predictor,
     signature_modules,
 )
-from mobiledistill._task import Arrays, Score, Split, Task
+from mobiledistill._task import Arrays, Predict, Score, Split, Task
 from mobiledistill._workdir import Workdir, data_fingerprint, digest_of, fingerprint
 from mobiledistill.distill import HardTargets, Loss, SoftTargets
 from mobiledistill.quantize import Scheme
 from mobiledistill.search import Target
-from mobiledistill.teachers import TorchTeacher
+from mobiledistill.teachers import Teacher, Teachers, as_teacher
 from mobiledistill.train import Finding
 
 if TYPE_CHECKING:
@@ -55,8 +56,7 @@ class Latency:
 class Job:
     """One call of ``compress``: what was asked, and where it stands."""
 
-    teacher: nn.Module
-    teacher_id: str
+    teacher: Teacher
     task: Task
     budget: Budget
     student: nn.Module | Family | None
@@ -78,7 +78,7 @@ class Job:
     @classmethod
     def start(
         cls,
-        teacher: nn.Module,
+        teacher: Teachers,
         task: Task,
         budget: Budget,
         student: nn.Module | Family | None,
@@ -95,15 +95,22 @@ class Job:
         unknown = [format for format in formats if format not in FORMATS]
         if unknown or not formats:
             raise InputError(f"formats must name some of {', '.join(FORMATS)}, but got {tuple(formats)!r}.")
-        check_module(task, teacher, "teacher")
+        taught_by = as_teacher(teacher)
+        if taught_by.module is not None:
+            check_module(task, taught_by.module, "teacher")
+        elif student is None:
+            raise InputError(
+                f"A {type(taught_by).__name__} holds no torch module that a student could be cut out of: give student="
+                " a module or a (width, depth) family."
+            )
+        taught_by.check(task)
         if isinstance(student, nn.Module):
             check_module(task, student, "student")
         distill = distill or SoftTargets()
-        teacher_id = fingerprint(teacher)
         call = {
             "task": task.name,
             "data": data_fingerprint(task),
-            "teacher": teacher_id,
+            "teacher": taught_by.fingerprint,
             "student": fingerprint(student) if isinstance(student, nn.Module) else repr(student and "family"),
             "budget": repr(budget),
             "formats": list(formats),
@@ -112,8 +119,7 @@ class Job:
             "schedule": repr(schedule),
         }
         return cls(
-            teacher=teacher.eval(),
-            teacher_id=teacher_id,
+            teacher=taught_by,
             task=task,
             budget=budget,
             student=student,
@@ -126,10 +132,25 @@ class Job:
             progress=progress,
         )
 
+    @property
+    def uncut(self) -> nn.Module | None:
+        """What students are cut out of, and whose files they are compared with: the teacher, where it is a module."""
+        return self.teacher.module
+
+    def teacher_predict(self) -> Predict:
+        """Lets the task's evaluation ask the teacher."""
+
+        def predict(inputs: Mapping[str, Any], signature: str = "main") -> Arrays:
+            tensors = {name: torch.as_tensor(value) for name, value in inputs.items()}
+            outputs = self.teacher.answers(self.task, tensors, signature).outputs
+            return {name: value.numpy() for name, value in outputs.items()}
+
+        return predict
+
     def lesson(self, students: Mapping[str, nn.Module], *, layers: bool = True) -> Lesson:
         """What students learn; without layers only what the teacher answers, not how it comes to it."""
         loss = self.distill if layers else self.distill.of_outputs() or HardTargets()
-        return Lesson(self.task, students, TorchTeacher(self.teacher), loss)
+        return Lesson(self.task, students, self.teacher, loss)
 
     def score(self, modules: Mapping[str, nn.Module], split: Split) -> Score:
         """A module's score."""
@@ -150,7 +171,7 @@ class Job:
 
     def trivial_score(self) -> Score:
         """The validation score of the answer that never looks: the teacher's mean output."""
-        predict = predictor(self.task, signature_modules(self.task, self.teacher))
+        predict = self.teacher_predict()
         means = {
             name: {
                 output: value.mean(axis=0, keepdims=True)

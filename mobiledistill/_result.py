@@ -101,21 +101,22 @@ class TeacherFacts:
     Attributes:
         score: on the test split.
         validation_score: on the validation split.
-        size_bytes: of its float32 file in the first format.
+        parameters: how many; None where the teacher is no torch module.
+        size_bytes: of its float32 file in the first format, or of the file that it is; None where there is neither.
         latency: of that file's first signature, None where nothing measures it.
         use: of one use of that file.
-        quantized_size_bytes: of the uncut teacher stored as the student is.
+        quantized_size_bytes: of the uncut teacher stored as the student is; None where it cannot be.
         quantized_latency: of that file's first signature.
         quantized_use: of one use of that file.
     """
 
     score: Score
     validation_score: Score
-    parameters: int
-    size_bytes: int
+    parameters: int | None
+    size_bytes: int | None
     latency: Measurement | None
     use: LatencyPerUse | None
-    quantized_size_bytes: int
+    quantized_size_bytes: int | None
     quantized_latency: Measurement | None
     quantized_use: LatencyPerUse | None
 

@@ -23,6 +23,7 @@ __all__ = ["Cuts", "FamilyMembers", "Source"]
 
 _DEPTHS = (1, 2, 3)
 _WIDEST = 4096
+_TYPICAL_WIDTH = 32
 
 
 class Source(ABC):
@@ -139,7 +140,7 @@ class FamilyMembers(Source):
 
     Args:
         family: (width, depth) -> module; wider and deeper members are larger.
-        teacher: what its members learn from.
+        teacher: what its members learn from, where it is a module.
         run_per_use: runs a model on example inputs as one use of the product does.
         quality: how well a member does after a short training, higher is better; decides between depths.
         seed: of the members' first weights.
@@ -148,14 +149,14 @@ class FamilyMembers(Source):
     def __init__(
         self,
         family: Family,
-        teacher: nn.Module,
+        teacher: nn.Module | None,
         run_per_use: Run,
         quality: Callable[[nn.Module], float],
         seed: int,
         bits: int,
     ) -> None:
         self._family = family
-        self._uncut = amounts(layer_shapes(teacher, run_per_use, ()))
+        self._teacher = teacher
         self._run_per_use = run_per_use
         self._quality = quality
         self._seed = seed
@@ -169,7 +170,9 @@ class FamilyMembers(Source):
         return self._plan(*max(fitting, key=self._quality_of) if len(fitting) > 1 else fitting[0])
 
     def uncut(self) -> Amounts:
-        return self._uncut
+        if self._teacher is None:
+            return self.amounts(self._plan(_TYPICAL_WIDTH, _DEPTHS[0]))  # nobody knows what a file computes
+        return amounts(layer_shapes(self._teacher, self._run_per_use, ()))
 
     def narrow(self, level: int) -> Plan:
         return self._plan(2 * level, _DEPTHS[0])

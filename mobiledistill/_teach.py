@@ -15,7 +15,7 @@ from mobiledistill._student import predictor, signature_modules
 from mobiledistill._task import Task
 from mobiledistill._workdir import code_fingerprint, data_fingerprint, fingerprint, make_folder, write_text
 from mobiledistill.distill import HardTargets, Loss, SoftTargets
-from mobiledistill.teachers import Teacher, TorchTeacher
+from mobiledistill.teachers import Teachers, as_teacher
 from mobiledistill.train import Doctor, EpochLog, Finding, findings_to_json, fit
 
 __all__ = ["train_model"]
@@ -29,7 +29,7 @@ def train_model(
     workdir: str | Path,
     seed: int = 0,
     progress: Progress | None = None,
-    teacher: nn.Module | Teacher | None = None,
+    teacher: Teachers | None = None,
     distill: Loss | None = None,
     care: Care = Care(),  # noqa: B008  (frozen)
 ) -> nn.Module:
@@ -49,7 +49,7 @@ def train_model(
         workdir: folder for the weights.
         seed: of everything random.
         progress: called after each epoch.
-        teacher: whom it learns from; None: from the task alone.
+        teacher: whom it learns from, of any kind that ``compress`` takes; None: from the task alone.
         distill: the loss; None: soft targets where there is a teacher.
         care: what the doctor may do by itself. What it finds goes into ``doctor.json`` in the folder, and to
             ``progress``; ``mobiledistill doctor`` shows it.
@@ -64,7 +64,7 @@ def train_model(
     folder = Path(workdir)
     make_folder(folder)
     first = fingerprint(module)
-    taught_by = TorchTeacher(teacher) if isinstance(teacher, nn.Module) else teacher
+    taught_by = None if teacher is None else as_teacher(teacher)
     loss = distill or (HardTargets() if taught_by is None else SoftTargets())
     parts: tuple[object, ...] = (first, recipe, data_fingerprint(task), code_fingerprint(task, module), seed)
     if taught_by is not None:

@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from converters import Format, load_program, read_integers, size_bytes
+from converters import Format, Program, convert, load_program, read_integers, size_bytes
 from mobiledistill import (
     Batch,
     Budget,
@@ -33,6 +33,8 @@ from mobiledistill import (
     quantize,
     train_model,
 )
+from mobiledistill.distill import Hints, SoftTargets
+from mobiledistill.teachers import Cached, TorchTeacher
 from tests.networks import Residual, Stripes
 
 ROOT = Path(__file__).parents[1]
@@ -432,3 +434,51 @@ def test_a_run_killed_at_five_moments_ends_as_if_it_had_not_been(tmp_path: Path)
     first, second = (load_program(tmp_path / run / "artifacts" / "student.pt2") for run in ("whole", "killed"))
     for name, value in first.module.state_dict().items():
         torch.testing.assert_close(second.module.state_dict()[name], value, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kind", ["file", "several", "cached"])
+def test_teachers_of_other_kinds_teach_too(teacher: nn.Module, tmp_path: Path, kind: str) -> None:
+    torch.manual_seed(2)
+    student: nn.Module | None = Residual(6)
+    if kind == "file":
+        image = torch.zeros(1, 1, 16, 16)
+        given: Any = convert(Program(teacher.eval(), {"image": image}, ("logits",)), tmp_path / "teacher.onnx")
+    elif kind == "several":
+        given = [teacher, TorchTeacher(teacher, dtype=torch.bfloat16)]
+    else:
+        given, student = Cached(TorchTeacher(teacher), tmp_path), None  # it can be cut all the same
+    result = compress(
+        given,
+        Stripes(),
+        Budget(size_bytes=14_000),
+        student=student,
+        distill=SoftTargets() + 0.3 * Hints() if kind == "cached" else None,
+        formats=("onnx",),
+        schedule=replace(SHORT, rounds=0),
+        device=HOST,
+        workdir=tmp_path / "run",
+    )
+    assert result.met
+    assert result.score.value > 40  # a quarter is chance
+    assert (result.teacher.size_bytes is None) == (kind == "several")
+    assert (tmp_path / "run" / "report.html").stat().st_size > 1000
+    assert json.loads((tmp_path / "run" / "doctor.json").read_text()) == []
+
+
+def test_a_teacher_that_is_no_module_cannot_be_cut_or_compared_in_speed(teacher: nn.Module, tmp_path: Path) -> None:
+    image = torch.zeros(1, 1, 16, 16)
+    path = convert(Program(teacher.eval(), {"image": image}, ("logits",)), tmp_path / "teacher.onnx")
+    with pytest.raises(InputError, match="give student="):
+        compress(path, Stripes(), Budget(size_bytes=14_000), workdir=tmp_path / "a")
+    with pytest.raises(InputError, match="latency_ms"):
+        compress(
+            path,
+            Stripes(),
+            Budget(latency_share=0.5),
+            student=Residual(6),
+            formats=("onnx",),
+            device=HOST,
+            workdir=tmp_path / "b",
+        )
+    with pytest.raises(InputError, match="not int"):
+        compress(3, Stripes(), Budget(size_bytes=14_000), workdir=tmp_path / "c")  # type: ignore[arg-type]

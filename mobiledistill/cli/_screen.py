@@ -64,7 +64,7 @@ def print_result(result: CompressionResult, source: str | None = None) -> None:
     teacher = result.teacher
     table.add_row(
         "teacher",
-        f"{teacher.size_bytes:,}",
+        "-" if teacher.size_bytes is None else f"{teacher.size_bytes:,}",
         "-" if teacher.use is None else f"{teacher.use.latency_ms:.3f}",
         f"{teacher.score.value:.{decimals}f}",
         "-",

@@ -174,6 +174,8 @@ def _gain(data: Data) -> str:
     gains = [times(teacher["size_bytes"], file["size_bytes"], "smaller", "larger")]
     if before is not None and after is not None:
         gains.append(times(use_of(before)["p50"], use_of(after)["p50"], "faster", "slower"))
+    if not any(gains):
+        return ""
     text = f"The {format_name(format)} file is {' and '.join(gain for gain in gains if gain)}"
     return f"{text} than the teacher in 32-bit floats."
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from converters import InputError
 from mobiledistill._task import Task
@@ -35,6 +35,16 @@ class Teacher(ABC):
     @abstractmethod
     def fingerprint(self) -> str:
         """A digest of all that its answers depend on."""
+
+    @property
+    def module(self) -> nn.Module | None:
+        """The torch module that it is, from which students can be cut; None where it is none."""
+        return None
+
+    @property
+    def size_bytes(self) -> int | None:
+        """Of the file that it is; None where it is none."""
+        return None
 
     @abstractmethod
     def answers(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from converters import InputError
 from mobiledistill._task import Task
@@ -69,6 +69,14 @@ class Cached(Teacher):
         return self._teacher.fingerprint
 
     @property
+    def module(self) -> nn.Module | None:
+        return self._teacher.module
+
+    @property
+    def size_bytes(self) -> int | None:
+        return self._teacher.size_bytes
+
+    @property
     def hit_rate(self) -> float:
         """The share of samples so far whose answers were known."""
         return self._found / self._asked if self._asked else 0.0
@@ -90,7 +98,7 @@ class Cached(Teacher):
         if unknown:
             some = inputs if len(unknown) == len(keys) else {n: value[unknown] for n, value in inputs.items()}
             answers = self._teacher.answers(task, some, signature)
-            if self._size_bytes + sum(value.nbytes for value in answers.outputs.values()) > self._most_bytes:
+            if self._kept_bytes + sum(value.nbytes for value in answers.outputs.values()) > self._most_bytes:
                 return answers if some is inputs else self._teacher.answers(task, inputs, signature)
             group.add([keys[place] for place in unknown], answers.outputs)
             if group.waiting_bytes > _SHARD_BYTES:
@@ -103,7 +111,7 @@ class Cached(Teacher):
             group.write(self._folder, name)
 
     @property
-    def _size_bytes(self) -> int:
+    def _kept_bytes(self) -> int:
         return sum(group.size_bytes for group in self._groups.values())
 
     def _group(self, name: str) -> _Group:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from converters import InputError, ResidentModel
+from converters import InputError, ResidentModel, size_bytes
 from mobiledistill._task import Task
 from mobiledistill._workdir import digest_of
 from mobiledistill.teachers._base import Answers, Teacher
@@ -50,6 +50,10 @@ class FileTeacher(Teacher):
     @property
     def fingerprint(self) -> str:
         return hashlib.sha256(repr((self._digest, sorted(self._names.items()))).encode()).hexdigest()[:16]
+
+    @property
+    def size_bytes(self) -> int | None:
+        return size_bytes(self._path)
 
     def answers(
         self, task: Task, inputs: Mapping[str, Tensor], signature: str = "main", layers: Collection[str] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Mapping
 
 import torch
@@ -30,7 +31,7 @@ class TorchTeacher(Teacher):
         torch.Size([64, 4])
 
     Args:
-        module: the trained module; not changed, but moved to the device and dtype given.
+        module: the trained module; where a device or dtype is given, a copy of it answers.
         device: where it answers; None: where the batch is.
         dtype: what it computes in; None: its own.
     """
@@ -38,23 +39,28 @@ class TorchTeacher(Teacher):
     def __init__(
         self, module: nn.Module, *, device: str | torch.device | None = None, dtype: torch.dtype | None = None
     ) -> None:
-        self.fingerprint_: str | None = None
-        self.module = module.eval() if device is None and dtype is None else module.eval().to(device, dtype)
+        self._fingerprint: str | None = None
+        asis = device is None and dtype is None
+        self._module = module.eval() if asis else copy.deepcopy(module).eval().to(device, dtype)
         self._device = None if device is None else torch.device(device)
         self._dtype = dtype
 
     @property
+    def module(self) -> nn.Module:
+        return self._module
+
+    @property
     def fingerprint(self) -> str:
-        if self.fingerprint_ is None:
-            self.fingerprint_ = f"{fingerprint(self.module)}{'' if self._dtype is None else self._dtype}"
-        return self.fingerprint_
+        if self._fingerprint is None:
+            self._fingerprint = f"{fingerprint(self._module)}{'' if self._dtype is None else self._dtype}"
+        return self._fingerprint
 
     def answers(
         self, task: Task, inputs: Mapping[str, Tensor], signature: str = "main", layers: Collection[str] = ()
     ) -> Answers:
         first = next(iter(inputs.values()))
         self._follow(first.device)
-        asked = task.exported(self.module, signature).eval()
+        asked = task.exported(self._module, signature).eval()
         with torch.no_grad():
             returned, seen = run_with_layers(asked, [self._moved(value) for value in inputs.values()], layers)
         outputs = dict(zip(task.signatures[signature].outputs, as_tuple(returned), strict=True))
@@ -62,14 +68,16 @@ class TorchTeacher(Teacher):
 
     def layer_shapes(self, task: Task, signature: str) -> Mapping[str, tuple[int, ...]]:
         examples = [torch.from_numpy(value[:1].copy()) for value in task.calibration_inputs(signature).values()]
-        place = next((p.device for p in self.module.parameters()), torch.device("cpu"))
-        return layer_shapes(task.exported(self.module, signature), [self._moved(value).to(place) for value in examples])
+        place = next((p.device for p in self._module.parameters()), torch.device("cpu"))
+        return layer_shapes(
+            task.exported(self._module, signature), [self._moved(value).to(place) for value in examples]
+        )
 
     def _follow(self, device: torch.device) -> None:
         """Without a device of its own the teacher goes where the batches are."""
-        parameter = next(self.module.parameters(), None)
+        parameter = next(self._module.parameters(), None)
         if self._device is None and parameter is not None and parameter.device != device:
-            self.module.to(device)
+            self._module.to(device)
 
     def _moved(self, value: Tensor) -> Tensor:
         if self._dtype is not None and value.is_floating_point():
