@@ -12,7 +12,7 @@ from mobiledistill.train import read_findings
 
 __all__ = ["EXAMPLE", "doctor"]
 
-EXAMPLE = "Example: mobiledistill doctor runs/digits"
+EXAMPLE = "Example: mobiledistill doctor runs/mine"
 
 
 def doctor(

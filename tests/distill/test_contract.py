@@ -8,6 +8,7 @@ import torch
 from mobiledistill import Head, InputError
 from mobiledistill.distill import (
     Angles,
+    AnnealedTargets,
     BatchDivergence,
     Correlations,
     Distances,
@@ -23,6 +24,7 @@ from tests.distill._steps import noise, step_of, told
 
 LOSSES: list[Loss] = [
     Angles(),
+    AnnealedTargets(hard=0.0, soft=1.0),
     BatchDivergence(),
     Correlations(),
     Distances(),
