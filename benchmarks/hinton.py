@@ -84,9 +84,13 @@ class Bench:
     def teacher(self) -> md.teachers.Teacher:
         """The teacher of seed 0, each of whose answers is computed once."""
         if self._teacher is None:
-            module = self.train(self.task(0, jitter=True), Layers(1200, 1200, dropout=0.5), self.effort.teacher, 0)
-            self._teacher = md.teachers.Cached(md.teachers.TorchTeacher(module), self.workdir)
+            self._teacher = md.teachers.Cached(md.teachers.TorchTeacher(self.teacher_module()), self.workdir)
         return self._teacher
+
+    def teacher_module(self) -> nn.Module:
+        """1200-1200, trained or loaded."""
+        torch.manual_seed(0)
+        return self.train(self.task(0, jitter=True), Layers(1200, 1200, dropout=0.5), self.effort.teacher, 0)
 
     def task(self, seed: int, jitter: bool = False, labelled: bool = True, keep: Any = None) -> Mnist:
         """The digits, or the training images that ``keep`` chooses by their labels."""
@@ -121,8 +125,7 @@ class Bench:
 
 def teacher(bench: Bench, seeds: list[int]) -> dict[str, Any]:
     """1200-1200 with dropout and jitter."""
-    module = bench.train(bench.task(0, jitter=True), Layers(1200, 1200, dropout=0.5), bench.effort.teacher, 0)
-    return _counted([bench.errors(bench.task(0), module)[0]])
+    return _counted([bench.errors(bench.task(0), bench.teacher_module())[0]])
 
 
 def student_alone(bench: Bench, seeds: list[int]) -> dict[str, Any]:

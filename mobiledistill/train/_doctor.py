@@ -39,7 +39,7 @@ _SLOW_TEACHER = 0.6
 _BLOWN_UP = 4.0
 _NO_PROGRESS = 0.97
 _NO_BETTER = 0.95  # of the loss of an answer that never looks
-_ENOUGH_STEPS = 20  # before a training can be said to learn nothing
+_ENOUGH_STEPS = 100  # before a training can be said to learn nothing
 _FINE_TEMPERATURE = 4.0
 
 
