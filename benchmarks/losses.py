@@ -380,7 +380,7 @@ def page(found: Mapping[str, Any]) -> str:
         "docstrings or near them, none was tuned.",
     ]
     titles = {
-        "mnist": "MNIST, 1,000 labelled images, a student of 2,226 parameters",
+        "mnist": "MNIST, 1,000 labelled images, a student of 2,230 parameters",
         "digits": "Spoken digits, each of six speakers held out once",
     }
     for name, rows in found.items():

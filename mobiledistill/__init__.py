@@ -28,6 +28,7 @@ from converters import (
     verify,
 )
 from mobiledistill import distill, quantize, teachers
+from mobiledistill._advise import Advice, PairAdvice, advise
 from mobiledistill._budget import Budget, Limit
 from mobiledistill._compress import compress
 from mobiledistill._demo import Answer, Demo, DemoRequest, DemoRun, DemoTask, TryOut, run_demo
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ONNX",
+    "Advice",
     "Answer",
     "Artifact",
     "Batch",
@@ -91,6 +93,7 @@ __all__ = [
     "MobileDistillError",
     "ModelFileError",
     "Output",
+    "PairAdvice",
     "Parity",
     "ParityError",
     "Picture",
@@ -109,6 +112,7 @@ __all__ = [
     "TensorSpec",
     "TrainingError",
     "TryOut",
+    "advise",
     "compress",
     "convert",
     "devices",

@@ -38,7 +38,7 @@ from mobiledistill.train import Finding
 if TYPE_CHECKING:
     from mobiledistill.devices import Device, LatencyPerUse, Measurement
 
-__all__ = ["Job", "Latency", "bytes_per_weight"]
+__all__ = ["Job", "Latency", "bytes_per_weight", "teacher_predict"]
 
 _IMPORTANCE_BATCHES = 16
 _MEASURED_AT_MOST = 4
@@ -139,13 +139,7 @@ class Job:
 
     def teacher_predict(self) -> Predict:
         """Lets the task's evaluation ask the teacher."""
-
-        def predict(inputs: Mapping[str, Any], signature: str = "main") -> Arrays:
-            tensors = {name: torch.as_tensor(value) for name, value in inputs.items()}
-            outputs = self.teacher.answers(self.task, tensors, signature).outputs
-            return {name: value.numpy() for name, value in outputs.items()}
-
-        return predict
+        return teacher_predict(self.task, self.teacher)
 
     def lesson(self, students: Mapping[str, nn.Module], *, layers: bool = True) -> Lesson:
         """What students learn; without layers only what the teacher answers, not how it comes to it."""
@@ -279,6 +273,17 @@ class Job:
         lesson = self.lesson(signature_modules(self.task, module), layers=False)
         for batch in itertools.islice(self.task.train_batches(0), _IMPORTANCE_BATCHES):
             yield lesson(batch)
+
+
+def teacher_predict(task: Task, teacher: Teacher) -> Predict:
+    """Lets a task's evaluation ask a teacher of any kind."""
+
+    def predict(inputs: Mapping[str, Any], signature: str = "main") -> Arrays:
+        tensors = {name: torch.as_tensor(value) for name, value in inputs.items()}
+        outputs = teacher.answers(task, tensors, signature).outputs
+        return {name: value.cpu().numpy() for name, value in outputs.items()}
+
+    return predict
 
 
 def bytes_per_weight(scheme: Scheme) -> float:

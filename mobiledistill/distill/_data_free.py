@@ -26,7 +26,6 @@ Norms = Mapping[str, _BatchNorm]
 
 _LATENT = 64
 _BATCH = 64
-_FRESH = 0.5  # share of the student's images that are new; the others are remembered
 _STUDENT_STEPS = 4  # to one of the generator
 _SHOWN = 50
 
@@ -133,14 +132,11 @@ def _images(
         loss.backward()  # type: ignore[no-untyped-call]
         making.step()
         pupil.train()
-        for _ in range(_STUDENT_STEPS):
+        for batch in range(_STUDENT_STEPS):  # the new images, then some that it saw before, lest it forget them
+            old = memory[int(torch.randint(len(memory), ()))] if memory and batch else drawn.detach()
             with torch.no_grad():
-                images = generator(torch.randn(_BATCH, _LATENT))
-                if memory:
-                    old = torch.randint(len(memory), (round(_BATCH * (1 - _FRESH)),))
-                    images[: len(old)] = torch.stack([memory[n][torch.randint(_BATCH, ())] for n in old.tolist()])
-                truth = answer(images)
-            away = _apart(as_tuple(pupil(images))[place], truth)
+                truth = answer(old)
+            away = _apart(as_tuple(pupil(old))[place], truth)
             learning.zero_grad()
             away.backward()  # type: ignore[no-untyped-call]
             learning.step()
@@ -223,9 +219,9 @@ class _Generator(nn.Module):
             self.first = nn.Linear(_LATENT, 64 * self._small[0] * self._small[1])
             self.maps = nn.Sequential(
                 nn.BatchNorm2d(64), nn.Upsample(scale_factor=2),
-                nn.Conv2d(64, 64, 3, padding=1), nn.BatchNorm2d(64), nn.LeakyReLU(0.2), nn.Upsample(scale_factor=2),
-                nn.Conv2d(64, 32, 3, padding=1), nn.BatchNorm2d(32), nn.LeakyReLU(0.2),
-                nn.Conv2d(32, channels, 3, padding=1), nn.BatchNorm2d(channels, affine=False),
+                nn.Conv2d(64, 32, 3, padding=1), nn.BatchNorm2d(32), nn.LeakyReLU(0.2), nn.Upsample(scale_factor=2),
+                nn.Conv2d(32, 16, 3, padding=1), nn.BatchNorm2d(16), nn.LeakyReLU(0.2),
+                nn.Conv2d(16, channels, 3, padding=1), nn.BatchNorm2d(channels, affine=False),
             )  # fmt: skip
         else:
             size = int(torch.tensor(shape[1:]).prod())

@@ -60,7 +60,9 @@ class TorchTeacher(Teacher):
     ) -> Answers:
         first = next(iter(inputs.values()))
         self._follow(first.device)
-        asked = task.exported(self._module, signature).eval()
+        asked = task.exported(self._module, signature)
+        if asked.training:
+            asked.eval()
         with torch.no_grad():
             returned, seen = run_with_layers(asked, [self._moved(value) for value in inputs.values()], layers)
         outputs = dict(zip(task.signatures[signature].outputs, as_tuple(returned), strict=True))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Doctor", "Finding", "Illness", "findings_to_json", "read_findings"]
 
-_EXAMINED = 8  # batches that the examination looks at in full
+_EXAMINED = 4  # batches that the examination looks at in full
 _FEW_SAMPLES = 40  # to a class or a kind of answer
 _SAMPLED_VALUES = 64  # of a sample, to know it again
 _UNIFORM = 0.985  # of all classes: what a softened answer may be spread over

@@ -213,11 +213,12 @@ class _Average:
     def step(self) -> None:
         """Takes the weights of one more step in."""
         self._steps += 1
+        if not self.values:
+            return
         share = min(self._share, self._steps / (self._steps + 9))  # the first weights are soon forgotten
         with torch.no_grad():
             for name, value in self._learned():
-                if self.values:
-                    self.values[name].lerp_(value.detach().to(self.values[name].device), 1 - share)
+                self.values[name].lerp_(value.detach().to(self.values[name].device), 1 - share)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:

@@ -339,3 +339,22 @@ def test_help_shows_what_to_type(capsys: pytest.CaptureFixture[str], command: li
 
 def test_the_report_of_no_run_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert_refused(run_here(capsys, "report", tmp_path), "no result.json")
+
+
+def test_the_doctor_tells_what_it_saw(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    from mobiledistill import Finding, Illness
+    from mobiledistill.train import findings_to_json
+
+    findings = [
+        Finding(Illness.TARGETS_TOO_SOFT, 0, "at temperature 100 all is alike.", "Lower it.", "lowered it to 4."),
+        Finding(Illness.STARVED, 3, "training waits.", "Prepare samples once."),
+    ]
+    (tmp_path / "doctor.json").write_text(findings_to_json(findings))
+    shown = run_here(capsys, "doctor", tmp_path)
+    assert shown.returncode == 0
+    assert "targets too soft (before training): at temperature 100" in shown.stdout
+    assert "Done: lowered it to 4." in shown.stdout
+    assert "starved (epoch 3): training waits.\n  Prepare samples once." in shown.stdout
+    (tmp_path / "doctor.json").write_text("[]")
+    assert "healthy" in run_here(capsys, "doctor", tmp_path).stdout
+    assert_refused(run_here(capsys, "doctor", tmp_path / "none"), "no doctor.json")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from converters._child import run_in_child
+from converters._child import Resident, run_in_child
 from converters._errors import MissingExtraError, ModelFileError
 
 
@@ -87,3 +87,54 @@ def test_a_parser_that_stalls_is_ended(tmp_path: Path) -> None:
     if note.exists():  # on a machine too busy to import anything in 6 s, there is nothing left to look for
         with pytest.raises(ProcessLookupError):
             os.kill(int(note.read_text()), 0)
+
+
+class Counter:
+    """Lives in a process of its own and counts."""
+
+    def __init__(self, start: int) -> None:
+        self.count = start
+
+    def add(self, number: int) -> int:
+        print("chatter")
+        self.count += number
+        return self.count
+
+    def crash(self) -> None:
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+    def refuse(self) -> None:
+        raise MissingExtraError("nothing", "onnx")
+
+    def stall(self) -> None:
+        time.sleep(60)
+
+
+def test_a_resident_keeps_what_it_is_between_calls(capfd: pytest.CaptureFixture[str]) -> None:
+    resident = Resident(Counter, 5)
+    assert [resident.call("add", 2), resident.call("add", 3), resident.call("count")] == [7, 10, 10]
+    with pytest.raises(MissingExtraError, match="mobiledistill\\[onnx\\]"):
+        resident.call("refuse")
+    assert resident.call("count") == 10  # an error of ours ends nothing
+    resident.close()
+    assert resident.call("add", 1) == 6  # another process, from the start
+    resident.close()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_resident_that_crashes_or_stalls_is_one_clear_line() -> None:
+    resident = Resident(Counter, 0, what="model.bin", timeout_s=3.0)
+    assert resident.call("add", 1) == 1
+    with pytest.raises(ModelFileError, match=r"model\.bin crashed its parser"):
+        resident.call("crash")
+    with pytest.raises(ModelFileError, match=r"model\.bin gave no answer within 3 s"):
+        resident.call("stall")
+
+
+def test_a_resident_ends_with_its_owner() -> None:
+    resident = Resident(Counter, 0)
+    assert resident.call("add", 1) == 1
+    child = resident._child
+    assert child is not None
+    del resident
+    assert child.poll() is not None
