@@ -315,7 +315,10 @@ def _finish(
         layers=source.layers(plan),
         seconds={name: round(value, 2) for name, value in job.seconds.items()},
         rounds=job.rounds,
-        notes=tuple(str(note) for note in getattr(job.task, "notes", ())),
+        notes=(
+            *(str(note) for note in getattr(job.task, "notes", ())),
+            *(f"The doctor, {finding.told()}" for finding in job.findings),
+        ),
         pictures=_pictures(job, files),
     )
     return _report(job, result)

@@ -465,6 +465,23 @@ def test_teachers_of_other_kinds_teach_too(teacher: nn.Module, tmp_path: Path, k
     assert json.loads((tmp_path / "run" / "doctor.json").read_text()) == []
 
 
+def test_what_the_doctor_saw_is_in_the_report(teacher: nn.Module, tmp_path: Path) -> None:
+    result = compress(
+        teacher,
+        Stripes(),
+        Budget(size_bytes=14_000),
+        distill=SoftTargets(temperature=100.0),
+        formats=("onnx",),
+        schedule=replace(SHORT, rounds=0, cut_steps=1),
+        device=HOST,
+        workdir=tmp_path,
+    )
+    (note,) = result.notes
+    assert note.startswith("The doctor, before training: at temperature 100")
+    assert "lowered the temperature to 4" in note
+    assert "The doctor, before training" in (tmp_path / "report.html").read_text()
+
+
 def test_a_teacher_that_is_no_module_cannot_be_cut_or_compared_in_speed(teacher: nn.Module, tmp_path: Path) -> None:
     image = torch.zeros(1, 1, 16, 16)
     path = convert(Program(teacher.eval(), {"image": image}, ("logits",)), tmp_path / "teacher.onnx")
