@@ -111,8 +111,9 @@ def fit(
             accelerator.backward(value / recipe.accumulate)
             losses.append(value.detach())
             if (place + 1) % recipe.accumulate == 0 or place + 1 == count:
+                first = epoch + (place - place % recipe.accumulate) / count  # of the batches of this update
                 for group in optimizer.param_groups:
-                    group["lr"] = _rate(recipe, position) * (1.0 if doctor is None else doctor.rate)
+                    group["lr"] = _rate(recipe, first) * (1.0 if doctor is None else doctor.rate)
                 accelerator.clip_grad_norm_(prepared.parameters(), _LARGEST_NORM)
                 prepared_optimizer.step()
                 prepared_optimizer.zero_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mobiledistill import Batch, Recipe, TrainingError
+from mobiledistill import Batch, InputError, Recipe, TrainingError
 from mobiledistill._lesson import Lesson
 from mobiledistill.train import EpochLog, fit
 from tests.networks import Residual, Stripes
@@ -108,3 +109,76 @@ def test_a_finished_training_is_not_repeated(tmp_path: Path) -> None:
 def test_a_loss_that_is_not_finite_stops_with_advice() -> None:
     with pytest.raises(TrainingError, match="Lower learning_rate"):
         fit(_Endless(_lesson(_network())), TASK.train_batches, RECIPE)
+
+
+def test_patience_stops_and_keeps_the_best_weights(tmp_path: Path) -> None:
+    network = _network()
+    scores = iter([1.0, 3.0, 2.0, 2.0, 2.5, 9.0])
+    weights: list[Tensor] = []
+
+    def validate() -> float:
+        weights.append(next(network.parameters()).detach().clone())
+        return next(scores)
+
+    recipe = replace(RECIPE, epochs=6, patience=2)
+    logs = fit(_lesson(network), TASK.train_batches, recipe, validate=validate)
+    assert [log.score for log in logs] == [1.0, 3.0, 2.0, 2.0, 2.5]
+    torch.testing.assert_close(next(network.parameters()).detach(), weights[1], rtol=0, atol=0)
+
+    falling, errors = _network(), iter([5.0, 4.0, 6.0, 7.0])
+    logs = fit(
+        _lesson(falling),
+        TASK.train_batches,
+        replace(RECIPE, epochs=4, patience=0),
+        validate=lambda: next(errors),
+        higher_is_better=False,
+    )
+    assert [log.score for log in logs] == [5.0, 4.0, 6.0]
+
+
+def test_accumulated_batches_are_one_large_one() -> None:
+    class Halves(Stripes):
+        def train_batches(self, epoch: int) -> Iterator[Batch]:
+            for batch in super().train_batches(epoch):
+                for rows in (slice(None, None, 2), slice(1, None, 2)):
+                    yield Batch(
+                        {name: value[rows] for name, value in batch.inputs.items()},
+                        {name: value[rows] for name, value in batch.targets.items()},
+                    )
+
+    def plain() -> nn.Module:  # without norms over the batch
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Flatten(), nn.Linear(256, 16), nn.ReLU(), nn.Linear(16, 4))
+
+    whole, halves = plain(), plain()
+    recipe = replace(RECIPE, epochs=1, warmup_epochs=0.0)
+    fit(_lesson(whole), TASK.train_batches, recipe)
+    fit(_lesson(halves), Halves().train_batches, replace(recipe, accumulate=2))
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(
+            halves.state_dict()[name], value, rtol=1e-2, atol=2e-3
+        )  # the rate moves half a batch
+
+
+def test_epochs_too_large_to_hold_are_counted_and_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    held, counted = _network(), _network()
+    fit(_lesson(held), TASK.train_batches, RECIPE)
+    monkeypatch.setattr("mobiledistill.train._loop._HELD_BYTES", 100_000)
+    fit(_lesson(counted), TASK.train_batches, RECIPE)
+    for name, value in held.state_dict().items():
+        torch.testing.assert_close(counted.state_dict()[name], value, rtol=0, atol=0)
+
+
+def test_16_bits_learn_as_well() -> None:
+    network = _network()
+    logs = fit(_lesson(network), TASK.train_batches, replace(RECIPE, epochs=6, learning_rate=1e-2, precision="bf16"))
+    assert logs[-1].loss < 0.5 * logs[0].loss
+    again = _network()
+    full = fit(_lesson(again), TASK.train_batches, replace(RECIPE, epochs=6, learning_rate=1e-2, precision="no"))
+    assert full[-1].loss != logs[-1].loss
+
+
+@pytest.mark.parametrize("wrong", [{"accumulate": 0}, {"patience": -1}, {"precision": "fp8"}])
+def test_recipes_that_cannot_be_cooked_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(InputError):
+        Recipe(epochs=1, **wrong)  # type: ignore[arg-type]
