@@ -25,7 +25,7 @@ from benchmarks.tasks import predict_of_file
 from mobiledistill.distill import SoftTargets, TransferSet, imagined
 
 _SOFT = SoftTargets(temperature=4.0, hard=0.0, soft=1.0)
-_COUNT = 40_000
+_COUNT = 20_000
 
 
 class LeNet5(nn.Module):
@@ -60,7 +60,7 @@ def main() -> None:
     long = md.Recipe(epochs=1 if options.quick else 10, learning_rate=1e-3)
     teacher = md.train_model(teacher, task, long, workdir=options.workdir, progress=_tell)
     figures = known_figures(options.json) or {"teacher": _accuracy(task, teacher, options.workdir), "seeds": {}}
-    recipe = md.Recipe(epochs=1 if options.quick else 12, learning_rate=1e-3)
+    recipe = md.Recipe(epochs=1 if options.quick else 4, learning_rate=1e-3)
     for seed in map(str, options.seeds):
         row = figures["seeds"].setdefault(seed, {})
         for name in ("imagined", "noise"):
@@ -69,7 +69,7 @@ def main() -> None:
             if name == "imagined":
                 transfer = imagined(
                     teacher, task, low=0.0, high=1.0, seed=int(seed), workdir=options.workdir, progress=_tell,
-                    steps=20 if options.quick else 2000, count=_COUNT,
+                    steps=20 if options.quick else 400, count=_COUNT,
                 )  # fmt: skip
             else:
                 noise = torch.rand(_COUNT, 1, 28, 28, generator=torch.Generator().manual_seed(int(seed)))
@@ -90,7 +90,7 @@ def page(found: Mapping[str, Any]) -> str:
         "",
         "Made by `python -m benchmarks.data_free` from `data_free.json`. LeNet-5 (431 thousand parameters) on the",
         "official MNIST test, accuracy in percent through the written ONNX file. Generator and students saw no image",
-        "of it; 40,000 samples, the same epochs.",
+        "of it; 20,000 samples, the same epochs.",
         "",
         "| | mean | each seed |",
         "|---|---|---|",

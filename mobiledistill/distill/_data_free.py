@@ -36,7 +36,7 @@ def imagined(
     *,
     low: float,
     high: float,
-    steps: int = 1500,
+    steps: int = 400,
     count: int = 20_000,
     seed: int = 0,
     workdir: str | Path | None = None,
@@ -63,7 +63,7 @@ def imagined(
         task: how it is called and scored; its batches are never asked.
         low: the least value of the input.
         high: the greatest.
-        steps: of the generator.
+        steps: of the generator; more are not better: later images mislead more than they teach.
         count: samples in the set.
         seed: of everything random.
         workdir: where the set is kept; the same call again loads it. None: nowhere.

@@ -40,6 +40,7 @@ _BLOWN_UP = 4.0
 _NO_PROGRESS = 0.97
 _NO_BETTER = 0.95  # of the loss of an answer that never looks
 _ENOUGH_STEPS = 100  # before a training can be said to learn nothing
+_ENOUGH_SCORES = 10  # before a validation score can be said to fall behind
 _FINE_TEMPERATURE = 4.0
 
 
@@ -376,7 +377,7 @@ class Doctor:
 
     def _look_at_gap(self, epoch: int) -> None:
         known = any(finding.illness is Illness.FALLS_BEHIND for finding in self.findings)
-        if len(self._scores) >= 5 and not known and len(self._losses) >= 5:
+        if len(self._scores) >= _ENOUGH_SCORES and not known and len(self._losses) >= _ENOUGH_SCORES:
             best = max(self._scores[:-3])
             span = max(self._scores) - min(self._scores)
             if all(score < best - 0.3 * span for score in self._scores[-3:]) and self._losses[-1] < self._losses[-4]:
