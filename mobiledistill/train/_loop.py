@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from converters import TrainingError
+from converters import InputError, TrainingError
 from mobiledistill._schedule import Recipe
 from mobiledistill._task import Batch
 from mobiledistill.train._doctor import Doctor
@@ -70,72 +70,31 @@ def fit(
         doctor: watches, and may leave a batch out or go back to an earlier epoch.
 
     Raises:
+        InputError: a batch cannot be shared by the processes.
         TrainingError: the loss is no longer finite.
     """
     accelerator = _accelerator(recipe)
     optimizer = torch.optim.AdamW(_decay_groups(lesson, recipe.weight_decay), lr=recipe.learning_rate)
-    logs, state = _resume(checkpoint)
     average = _Average(lesson, recipe.average)
     best = _Best(recipe.patience, higher_is_better)
-    if state is not None:
-        lesson.load_state_dict(state["lesson"])
-        optimizer.load_state_dict(state["optimizer"])
-        average.load_state_dict(state["average"])
-        best.load_state_dict(state["best"])
-        if doctor is not None:
-            doctor.load_state_dict(state["doctor"])
-    prepared, prepared_optimizer = accelerator.prepare(lesson, optimizer)
-
-    def condition() -> dict[str, Any]:
-        return copy.deepcopy(
-            {"lesson": lesson.state_dict(), "optimizer": optimizer.state_dict(), "average": average.state_dict()}
-        )
-
+    logs = _resume(checkpoint, lesson, optimizer, average, best, doctor)
+    trainer = _Trainer(lesson, optimizer, average, recipe, accelerator, doctor)
     if doctor is not None:
-        doctor.start(condition)
+        doctor.start(trainer.condition)
     for epoch in range(len(logs), recipe.epochs):
         if best.is_over:
             break
         torch.manual_seed(seed * 100_003 + epoch)
-        prepared.train()
-        losses = []
-        came = time.perf_counter()
-        count, epoch_batches = _counted(batches, epoch)
-        for place, batch in enumerate(epoch_batches):
-            began, taught = time.perf_counter(), getattr(lesson, "teacher_s", 0.0)
-            if doctor is not None and not doctor.accepts(batch, epoch):
-                continue
-            position = epoch + place / count
-            share, weight = _share(batch, accelerator)
-            value = prepared(_to(share, accelerator.device), position / recipe.epochs) * weight
-            accelerator.backward(value / recipe.accumulate)
-            losses.append(value.detach())
-            if (place + 1) % recipe.accumulate == 0 or place + 1 == count:
-                first = epoch + (place - place % recipe.accumulate) / count  # of the batches of this update
-                for group in optimizer.param_groups:
-                    group["lr"] = _rate(recipe, first) * (1.0 if doctor is None else doctor.rate)
-                accelerator.clip_grad_norm_(prepared.parameters(), _LARGEST_NORM)
-                prepared_optimizer.step()
-                prepared_optimizer.zero_grad()
-                average.step()
-            if doctor is not None:
-                ended = time.perf_counter()
-                doctor.step(float(losses[-1]), began - came, ended - began, getattr(lesson, "teacher_s", 0.0) - taught)
-                came = ended
-        mean = float(accelerator.reduce(torch.stack(losses).mean(), "mean")) if losses else math.nan
-        prepared.eval()
-        score = None
+        mean, score = trainer.epoch(epoch, batches), None
         if validate is not None and math.isfinite(mean) and (best.is_wanted or _is_due(epoch, recipe.epochs)):
             with average.in_place():
                 score = _agreed(validate, accelerator)
                 best.offer(score, lesson)
         earlier = None
         if doctor is not None:
-            earlier = doctor.epoch(epoch, recipe.epochs, mean, score, higher_is_better, condition)
+            earlier = doctor.epoch(epoch, recipe.epochs, mean, score, higher_is_better, trainer.condition)
         if earlier is not None:
-            lesson.load_state_dict(earlier["lesson"])
-            optimizer.load_state_dict(copy.deepcopy(earlier["optimizer"]))
-            average.load_state_dict(copy.deepcopy(earlier["average"]))
+            trainer.go_back(earlier)
         elif not math.isfinite(mean):
             raise TrainingError(
                 f"The loss of epoch {epoch + 1} is {mean}: training diverged (or an epoch held no batch)."
@@ -150,6 +109,85 @@ def fit(
     best.keep(lesson)
     lesson.eval()
     return tuple(logs)
+
+
+class _Trainer:
+    """Takes a lesson through one epoch after the other."""
+
+    def __init__(
+        self,
+        lesson: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        average: _Average,
+        recipe: Recipe,
+        accelerator: Accelerator,
+        doctor: Doctor | None,
+    ) -> None:
+        self._lesson, self._optimizer, self._average = lesson, optimizer, average
+        self._recipe, self._accelerator, self._doctor = recipe, accelerator, doctor
+        self._prepared, self._stepping = accelerator.prepare(lesson, optimizer)
+
+    def epoch(self, epoch: int, batches: Callable[[int], Iterable[Batch]]) -> float:
+        """The mean loss of an epoch; NaN where it held no batch."""
+        self._prepared.train()
+        losses: list[Tensor] = []
+        waiting = 0  # batches whose gradients no update has used
+        first = float(epoch)  # where the first of them lies
+        came = time.perf_counter()
+        count, all_batches = _counted(batches, epoch)
+        for place, batch in enumerate(all_batches):
+            began, taught = time.perf_counter(), self._teacher_s
+            if self._doctor is not None and not self._doctor.accepts(batch, epoch):
+                continue
+            position = epoch + place / count
+            first = position if waiting == 0 else first
+            losses.append(self._learn(batch, position / self._recipe.epochs))
+            waiting += 1
+            if waiting == self._recipe.accumulate:
+                self._update(first)
+                waiting = 0
+            if self._doctor is not None:
+                ended = time.perf_counter()
+                self._doctor.step(float(losses[-1]), began - came, ended - began, self._teacher_s - taught)
+                came = ended
+        if waiting:
+            self._update(first)
+        self._prepared.eval()
+        return float(self._accelerator.reduce(torch.stack(losses).mean(), "mean")) if losses else math.nan
+
+    def condition(self) -> dict[str, Any]:
+        """All that going back to this moment needs."""
+        return copy.deepcopy(
+            {
+                "lesson": self._lesson.state_dict(),
+                "optimizer": self._optimizer.state_dict(),
+                "average": self._average.state_dict(),
+            }
+        )
+
+    def go_back(self, condition: dict[str, Any]) -> None:
+        """Takes an earlier condition; it can be taken again."""
+        self._lesson.load_state_dict(condition["lesson"])
+        self._optimizer.load_state_dict(copy.deepcopy(condition["optimizer"]))
+        self._average.load_state_dict(copy.deepcopy(condition["average"]))
+
+    @property
+    def _teacher_s(self) -> float:
+        return getattr(self._lesson, "teacher_s", 0.0)
+
+    def _learn(self, batch: Batch, progress: float) -> Tensor:
+        share, weight = _share(batch, self._accelerator)
+        loss: Tensor = self._prepared(_to(share, self._accelerator.device), progress) * weight
+        self._accelerator.backward(loss / self._recipe.accumulate)
+        return loss.detach()
+
+    def _update(self, position: float) -> None:
+        for group in self._optimizer.param_groups:
+            group["lr"] = _rate(self._recipe, position) * (1.0 if self._doctor is None else self._doctor.rate)
+        self._accelerator.clip_grad_norm_(self._prepared.parameters(), _LARGEST_NORM)
+        self._stepping.step()
+        self._stepping.zero_grad()
+        self._average.step()
 
 
 class _Best:
@@ -283,8 +321,7 @@ def _accelerator(recipe: Recipe) -> Accelerator:
     from accelerate import Accelerator, DistributedDataParallelKwargs
     from accelerate.state import AcceleratorState
 
-    if recipe.precision is not None:
-        AcceleratorState._reset_state()  # it keeps the precision of the process's first training
+    AcceleratorState._reset_state()  # or the precision of the process's first training would stay
     # A batch asks one signature, and some losses rest: not every parameter has a gradient in every step.
     return Accelerator(
         mixed_precision=recipe.precision, kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)]
@@ -299,9 +336,15 @@ def _share(batch: Batch, accelerator: Accelerator) -> tuple[Batch, float]:
     rows = len(next(iter(batch.inputs.values())))
     if rows < processes:
         return batch, 1.0  # too few to part: all do the same
+    whole = {name for part in (batch.inputs, batch.targets) for name, v in part.items() if v.dim() and len(v) != rows}
+    if whole:
+        raise InputError(
+            f"A batch of {rows} samples cannot be shared by {processes} processes: {', '.join(sorted(whole))} has"
+            " another number of rows. Give every input and target one row a sample, or train in one process."
+        )
     mine = slice(accelerator.process_index, None, processes)
     weight = len(range(rows)[mine]) * processes / rows
-    return _each(batch, lambda value: value[mine] if value.dim() and len(value) == rows else value), weight
+    return _each(batch, lambda value: value[mine] if value.dim() else value), weight
 
 
 def _to(batch: Batch, device: torch.device) -> Batch:
@@ -329,11 +372,25 @@ def _agreed(validate: Callable[[], float], accelerator: Accelerator) -> float:
     return float(told[0])
 
 
-def _resume(checkpoint: Path | None) -> tuple[list[EpochLog], dict[str, Any] | None]:
+def _resume(
+    checkpoint: Path | None,
+    lesson: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: _Average,
+    best: _Best,
+    doctor: Doctor | None,
+) -> list[EpochLog]:
+    """Takes all up from a checkpoint; the epochs that it has seen."""
     if checkpoint is None or not checkpoint.exists():
-        return [], None
+        return []
     state = torch.load(checkpoint, weights_only=True)
-    return [EpochLog(**log) for log in state["logs"]], state
+    lesson.load_state_dict(state["lesson"])
+    optimizer.load_state_dict(state["optimizer"])
+    average.load_state_dict(state["average"])
+    best.load_state_dict(state["best"])
+    if doctor is not None:
+        doctor.load_state_dict(state["doctor"])
+    return [EpochLog(**log) for log in state["logs"]]
 
 
 def _save(

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 
 from mobiledistill import Batch, InputError, Recipe, TrainingError
 from mobiledistill._lesson import Lesson
-from mobiledistill.train import EpochLog, fit
+from mobiledistill.train import Doctor, EpochLog, fit
 from tests.networks import Residual, Stripes
 
 TASK = Stripes()
@@ -176,9 +179,39 @@ def test_16_bits_learn_as_well() -> None:
     again = _network()
     full = fit(_lesson(again), TASK.train_batches, replace(RECIPE, epochs=6, learning_rate=1e-2, precision="no"))
     assert full[-1].loss != logs[-1].loss
+    fit(_lesson(_network()), TASK.train_batches, replace(RECIPE, epochs=1, precision="bf16"))
+    unsaid = fit(_lesson(_network()), TASK.train_batches, replace(RECIPE, epochs=6, learning_rate=1e-2))
+    assert unsaid == full  # the precision of an earlier training is not inherited
 
 
 @pytest.mark.parametrize("wrong", [{"accumulate": 0}, {"patience": -1}, {"precision": "fp8"}])
 def test_recipes_that_cannot_be_cooked_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(InputError):
         Recipe(epochs=1, **wrong)  # type: ignore[arg-type]
+
+
+def test_no_gradient_outlives_an_epoch_whose_last_batch_was_left_out() -> None:
+    class LastIsBroken(Stripes):
+        def train_batches(self, epoch: int) -> Iterator[Batch]:
+            batches = list(super().train_batches(epoch))
+            yield from batches[:-1]
+            yield replace(batches[-1], inputs={"image": batches[-1].inputs["image"] * torch.nan})
+
+    network = _network()
+    recipe = replace(RECIPE, epochs=1, accumulate=2)
+    before = [value.detach().clone() for value in network.parameters()]
+    fit(_lesson(network), LastIsBroken().train_batches, recipe, doctor=Doctor())
+    assert all(value.grad is None for value in network.parameters())
+    assert not any(torch.equal(value, old) for value, old in zip(network.parameters(), before, strict=True))
+
+
+def test_batches_that_cannot_be_shared_are_refused() -> None:
+    from mobiledistill.train._loop import _share
+
+    two = cast(Accelerator, SimpleNamespace(num_processes=2, process_index=1))
+    image, labels = torch.arange(5.0), torch.arange(5)
+    share, weight = _share(Batch({"image": image}, {"label": labels, "scale": torch.tensor(3.0)}), two)
+    assert share.inputs["image"].tolist() == share.targets["label"].tolist() == [1, 3]
+    assert (share.targets["scale"], weight) == (3.0, 4 / 5)
+    with pytest.raises(InputError, match="boxes has another number of rows"):
+        _share(Batch({"image": image}, {"boxes": torch.zeros(9, 4)}), two)
