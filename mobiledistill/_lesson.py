@@ -5,17 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from functools import partial
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
 
+from converters import InputError
 from mobiledistill._layers import layer_shapes, run_with_layers
 from mobiledistill._student import as_tuple
 from mobiledistill._task import Batch, Task
-from mobiledistill.distill import Bound, HardTargets, Loss, Pair, Step
+from mobiledistill.distill import HardTargets, Loss, Pair, Step
 from mobiledistill.teachers import Answers, Teacher
 
 __all__ = ["Lesson"]
+
+_LOOKED_AT = 16  # batches, for the signatures that training asks
 
 
 class Lesson(nn.Module):
@@ -80,9 +84,18 @@ class Lesson(nn.Module):
             student_layers=layers,
             teacher_layers=answers.layers,
             progress=progress,
-            ask=lambda others: self._step(batch, progress, others, others),
+            ask=partial(self._step_at, batch, progress),
             hard_of=hard_of,
         )
+
+    def _step_at(self, batch: Batch, progress: float, inputs: Mapping[str, Tensor]) -> Step:
+        """The step that other inputs would have been."""
+        if batch.teacher_inputs is not None:
+            raise InputError(
+                "This loss asks the teacher about changed inputs, but here teacher and student read different ones:"
+                " take a loss that leaves inputs as they are."
+            )
+        return self._step(batch, progress, inputs, inputs)
 
     def _ask(self, inputs: Mapping[str, Tensor], signature: str, layers: tuple[str, ...]) -> Answers:
         teacher = self._teacher[0]
@@ -94,24 +107,26 @@ class Lesson(nn.Module):
         return answers
 
     def _bound(self, loss: Loss) -> nn.ModuleDict:
-        teacher = self._teacher[0]
-        outputs = loss.of_outputs()
-        bound: dict[str, Bound] = {}
-        for name, student in self.students.items():
-            signature = self._task.signatures[name]
-            if outputs is loss:  # it looks at no layer: nothing to find out
-                bound[name] = loss.bind(Pair({}, {}, signature.outputs))
-                continue
-            examples = [torch.from_numpy(v[:1].copy()) for v in self._task.calibration_inputs(name).values()]
-            place = next((p.device for p in student.parameters()), torch.device("cpu"))
-            bound[name] = loss.bind(
-                Pair(
-                    layer_shapes(student, [value.to(place) for value in examples]),
-                    {} if teacher is None else teacher.layer_shapes(self._task, name),
-                    signature.outputs,
-                )
-            )
-        return nn.ModuleDict(bound)
+        """The loss for each signature; layers are looked at in those alone that training asks."""
+        asked: set[str] = set()
+        if loss.reads_layers:
+            asked = {batch.signature for batch in islice(self._task.train_batches(0), _LOOKED_AT)}
+        rest = loss.of_outputs() or HardTargets() if loss.reads_layers else loss
+        return nn.ModuleDict(
+            {name: (loss if name in asked else rest).bind(self._pair(name, name in asked)) for name in self.students}
+        )
+
+    def _pair(self, name: str, looking: bool) -> Pair:
+        signature, student, teacher = self._task.signatures[name], self.students[name], self._teacher[0]
+        if not looking:
+            return Pair({}, {}, signature.outputs)
+        place = next((p.device for p in student.parameters()), torch.device("cpu"))
+        examples = [torch.from_numpy(v[:1].copy()).to(place) for v in self._task.calibration_inputs(name).values()]
+        return Pair(
+            layer_shapes(student, examples),
+            {} if teacher is None else teacher.layer_shapes(self._task, name),
+            signature.outputs,
+        )
 
 
 def _hard(task: Task, batch: Batch, outputs: Mapping[str, Tensor]) -> Tensor:

@@ -12,7 +12,7 @@ from torch.nn import functional
 from converters import InputError
 from mobiledistill._task import Head
 from mobiledistill.distill._base import Bound, Loss, OutputLoss, Pair, Step
-from mobiledistill.distill._matching import matched_layers
+from mobiledistill.distill._matching import layer_width, matched_layers, pooled
 from mobiledistill.distill._reversal import reversed_gradient
 from mobiledistill.distill._rows import answers, places
 from mobiledistill.distill._soft_targets import SoftTargets
@@ -47,6 +47,10 @@ class Discriminator(Loss):
 
     def bind(self, pair: Pair) -> Bound:
         return _OutputJudge(pair) if self.layers is None else _LayerJudge(pair, self.layers)
+
+    @property
+    def reads_layers(self) -> bool:
+        return self.layers is not None
 
     def of_outputs(self) -> OutputLoss | None:
         return None
@@ -84,6 +88,10 @@ class AdversarialExamples(Loss):
 
     def bind(self, pair: Pair) -> Bound:
         return _Moved(self.loss.bind(pair), self.epsilon, self.weight)
+
+    @property
+    def reads_layers(self) -> bool:
+        return self.loss.reads_layers
 
     def of_outputs(self) -> OutputLoss | None:
         return self.loss.of_outputs()
@@ -126,14 +134,14 @@ class _LayerJudge(Bound):
         matched = matched_layers(pair, layers)
         super().__init__(*(tuple(dict.fromkeys(paths)) for paths in zip(*matched, strict=True)))
         self.pairs = matched
-        widths = [(_width(pair.student_layers[a]), _width(pair.teacher_layers[b])) for a, b in matched]
+        widths = [(layer_width(pair.student_layers[a]), layer_width(pair.teacher_layers[b])) for a, b in matched]
         self.adaptors = nn.ModuleList(nn.Linear(student, teacher) for student, teacher in widths)
         self.judges = nn.ModuleList(_Judge(teacher) for _, teacher in widths)
 
     def forward(self, step: Step) -> Tensor:
         losses = []
         for adaptor, judge, (one, other) in zip(self.adaptors, self.judges, self.pairs, strict=True):
-            student, teacher = _pooled(step.student_layers[one]), _pooled(step.teacher_layers[other])
+            student, teacher = pooled(step.student_layers[one]), pooled(step.teacher_layers[other])
             losses.append(judge.dispute(adaptor(student), teacher))  # type: ignore[operator]
         return torch.stack(losses).sum()
 
@@ -160,14 +168,3 @@ class _Moved(Bound):
                 moved[name] = start[name] + self._epsilon * start[name].std() * slope.sign()
         there: Tensor = self.loss(step.ask(moved))
         return loss + self._weight * there
-
-
-def _width(shape: tuple[int, ...]) -> int:
-    return shape[-1] if len(shape) == 3 else shape[1]
-
-
-def _pooled(seen: Tensor) -> Tensor:
-    """Features averaged over their places, ``(batch, width)``."""
-    if seen.dim() == 3:
-        return seen.mean(1)
-    return seen.flatten(2).mean(2) if seen.dim() > 3 else seen

@@ -14,7 +14,7 @@ from mobiledistill._task import Output
 
 T = TypeVar("T")
 
-__all__ = ["Bound", "Loss", "OutputLoss", "Pair", "Step", "check_temperature", "check_weights"]
+__all__ = ["Bound", "BoundParts", "Loss", "OutputLoss", "Pair", "Step", "check_temperature", "check_weights"]
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,11 @@ class Loss(ABC):
         It is what a student with rounded weights goes on with, whose layers are no longer the ones it had.
         """
 
+    @property
+    def reads_layers(self) -> bool:
+        """Whether it looks into student and teacher; then both are asked for their layers before training."""
+        return True
+
     def then(self, later: Loss, at: float = 0.5) -> Loss:
         """This loss for the first share of the training, another one for the rest.
 
@@ -121,6 +126,8 @@ class Loss(ABC):
         Args:
             outputs: their names.
         """
+        if not outputs:
+            raise InputError("on() needs the name of one output or more.")
         return _On(self, outputs)
 
     def __add__(self, other: Loss) -> Loss:
@@ -147,6 +154,10 @@ class OutputLoss(Loss):
     def of_outputs(self) -> OutputLoss | None:
         return self
 
+    @property
+    def reads_layers(self) -> bool:
+        return False
+
 
 class _BoundOutputs(Bound):
     def __init__(self, loss: OutputLoss) -> None:
@@ -157,15 +168,22 @@ class _BoundOutputs(Bound):
         return self._loss(step)
 
 
-class _BoundMany(Bound):
-    """Several bound losses, joined by a function of the step and their number."""
+class BoundParts(Bound):
+    """Several bound losses; reads what any of them reads."""
 
-    def __init__(self, parts: list[Bound], weigh: Callable[[Step, int], float]) -> None:
+    def __init__(self, parts: list[Bound]) -> None:
         super().__init__(
             tuple(dict.fromkeys(path for part in parts for path in part.student_layers)),
             tuple(dict.fromkeys(path for part in parts for path in part.teacher_layers)),
         )
         self.parts = nn.ModuleList(parts)
+
+
+class _BoundMany(BoundParts):
+    """Their sum, weighted by a function of the step and their number."""
+
+    def __init__(self, parts: list[Bound], weigh: Callable[[Step, int], float]) -> None:
+        super().__init__(parts)
         self._weigh = weigh
 
     def forward(self, step: Step) -> Tensor:
@@ -185,6 +203,10 @@ class _Sum(Loss):
     def bind(self, pair: Pair) -> Bound:
         return _BoundMany([self.first.bind(pair), self.second.bind(pair)], lambda *_: 1.0)
 
+    @property
+    def reads_layers(self) -> bool:
+        return self.first.reads_layers or self.second.reads_layers
+
     def of_outputs(self) -> OutputLoss | None:
         first, second = self.first.of_outputs(), self.second.of_outputs()
         return _OutputSum(((first, 1.0), (second, 1.0))) if first and second else first or second
@@ -197,6 +219,10 @@ class _Scaled(Loss):
 
     def bind(self, pair: Pair) -> Bound:
         return _BoundMany([self.loss.bind(pair)], lambda *_: self.factor)
+
+    @property
+    def reads_layers(self) -> bool:
+        return self.loss.reads_layers
 
     def of_outputs(self) -> OutputLoss | None:
         loss = self.loss.of_outputs()
@@ -215,6 +241,10 @@ class _Then(Loss):
             lambda step, place: float((step.progress >= self.at) == bool(place)),
         )
 
+    @property
+    def reads_layers(self) -> bool:
+        return self.first.reads_layers or self.later.reads_layers
+
     def of_outputs(self) -> OutputLoss | None:
         return self.later.of_outputs()
 
@@ -225,9 +255,13 @@ class _On(Loss):
     names: tuple[str, ...]
 
     def bind(self, pair: Pair) -> Bound:
-        if missing := [name for name in self.names if name not in pair.outputs] or not self.names:
-            raise InputError(f"There is no output {missing!r}; the signature has {', '.join(pair.outputs)}.")
+        if missing := [name for name in self.names if name not in pair.outputs]:
+            raise InputError(f"There is no output {missing[0]!r}; the signature has {', '.join(pair.outputs)}.")
         return _BoundOn(self.loss.bind(replace(pair, outputs=self._some(pair.outputs))), self)
+
+    @property
+    def reads_layers(self) -> bool:
+        return self.loss.reads_layers
 
     def of_outputs(self) -> OutputLoss | None:
         loss = self.loss.of_outputs()

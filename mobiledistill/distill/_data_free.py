@@ -85,10 +85,8 @@ def imagined(
         )
     (name, spec), place = next(iter(signature.inputs.items())), list(signature.outputs).index(outputs[0])
     kept = None if workdir is None else _kept(Path(workdir), teacher, (spec.shape, low, high, steps, count, seed))
-    if kept is not None and kept.exists():
-        from safetensors.torch import load_file
-
-        return TransferSet(task, load_file(kept), batch_size=_BATCH, seed=seed)
+    if kept is not None and (known := _known(kept)) is not None:
+        return TransferSet(task, known, batch_size=_BATCH, seed=seed)
 
     asked = task.exported(copy.deepcopy(teacher), "main").eval().requires_grad_(False)
     with torch.random.fork_rng():
@@ -240,6 +238,17 @@ class _Generator(nn.Module):
             made = self.maps(values).view(len(noise), *self._shape)
         low, high = self._bounds
         return low + (high - low) * torch.sigmoid(made)
+
+
+def _known(kept: Path) -> dict[str, Tensor] | None:
+    """The set on disk; a damaged one is made anew."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(kept)
+    except (SafetensorError, OSError):
+        return None
 
 
 def _kept(folder: Path, teacher: nn.Module, call: tuple[object, ...]) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -117,8 +118,9 @@ class _BoundPairs(Bound):
         ]
         return torch.stack(losses).mean()
 
+    @abstractmethod
     def compare(self, place: int, student: Tensor, teacher: Tensor, step: Step) -> Tensor:
-        raise NotImplementedError
+        """The loss of one pair, by its number."""
 
 
 class _BoundHints(_BoundPairs):

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import prod
 
+from torch import Tensor
+
 from converters import InputError
 from mobiledistill._layers import ATTENTION
 from mobiledistill.distill._base import Pair
 
-__all__ = ["LayerPair", "matched_attention", "matched_layers"]
+__all__ = ["LayerPair", "layer_width", "matched_attention", "matched_layers", "pooled"]
 
 LayerPair = tuple[str, str]
 """Paths in the student and in the teacher."""
@@ -84,6 +86,18 @@ def matched_attention(pair: Pair) -> list[LayerPair]:
     if not fitting:
         raise InputError("No attention map of the student is of the size of the teacher's there: take another loss.")
     return fitting
+
+
+def layer_width(shape: tuple[int, ...]) -> int:
+    """Channels of maps, width of sequences and vectors."""
+    return shape[-1] if len(shape) == 3 else shape[1]
+
+
+def pooled(seen: Tensor) -> Tensor:
+    """A layer's output averaged over its places, ``(batch, width)``."""
+    if seen.dim() == 3:
+        return seen.mean(1)
+    return seen.flatten(2).mean(2) if seen.dim() > 3 else seen
 
 
 def _checked(pair: Pair, given: Mapping[str, str], dimensions: tuple[int, ...]) -> list[LayerPair]:

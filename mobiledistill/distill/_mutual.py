@@ -53,6 +53,10 @@ class MutualLearning(Loss):
     def bind(self, pair: Pair) -> Bound:
         return _BoundPeers([copy.deepcopy(peer) for peer in self.peers], self.temperature)
 
+    @property
+    def reads_layers(self) -> bool:
+        return False
+
     def of_outputs(self) -> OutputLoss | None:
         return None
 

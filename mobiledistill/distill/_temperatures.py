@@ -86,6 +86,10 @@ class LearnedTemperature(Loss):
     def bind(self, pair: Pair) -> Bound:
         return _BoundTemperature(self)
 
+    @property
+    def reads_layers(self) -> bool:
+        return False
+
     def of_outputs(self) -> OutputLoss | None:
         return SoftTargets(self.start, self.hard, self.soft)
 

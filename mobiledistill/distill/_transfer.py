@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from converters import InputError
 from mobiledistill._task import Arrays, Batch, Predict, Score, Split, Task
+from mobiledistill._workdir import code_fingerprint
 
 __all__ = ["TransferSet"]
 
@@ -87,8 +88,10 @@ class TransferSet:
 
     @property
     def fingerprint(self) -> str:
-        """A digest of the inputs: another set is another run."""
-        digest = hashlib.sha256(repr((self._share, self._batch_size, self._seed, self._signature)).encode())
+        """A digest of the inputs and of the task behind them: another set is another run."""
+        own = (self._share, self._batch_size, self._seed, self._signature)
+        of_task = (getattr(self._task, "fingerprint", ""), code_fingerprint(self._task))
+        digest = hashlib.sha256(repr((own, of_task)).encode())
         for name, value in self._inputs.items():
             digest.update(name.encode() + np.ascontiguousarray(value.numpy()).tobytes())
         return digest.hexdigest()[:16]

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from converters import InputError
 from mobiledistill._task import Head, Output
-from mobiledistill.distill._base import Bound, Loss, OutputLoss, Pair, Step
+from mobiledistill.distill._base import Bound, BoundParts, Loss, OutputLoss, Pair, Step
+from mobiledistill.distill._matching import layer_width, pooled
 from mobiledistill.distill._soft_targets import SoftTargets
 
 __all__ = ["AuxiliaryHead", "LearnedWeights"]
@@ -41,6 +42,10 @@ class LearnedWeights(Loss):
 
     def bind(self, pair: Pair) -> Bound:
         return _BoundWeights([loss.bind(pair) for loss in self.losses])
+
+    @property
+    def reads_layers(self) -> bool:
+        return any(loss.reads_layers for loss in self.losses)
 
     def of_outputs(self) -> OutputLoss | None:
         rest = [loss for loss in (loss.of_outputs() for loss in self.losses) if loss is not None]
@@ -90,13 +95,9 @@ class AuxiliaryHead(Loss):
         return None
 
 
-class _BoundWeights(Bound):
+class _BoundWeights(BoundParts):
     def __init__(self, parts: list[Bound]) -> None:
-        super().__init__(
-            tuple(dict.fromkeys(path for part in parts for path in part.student_layers)),
-            tuple(dict.fromkeys(path for part in parts for path in part.teacher_layers)),
-        )
-        self.parts = nn.ModuleList(parts)
+        super().__init__(parts)
         self.spread = nn.Parameter(torch.zeros(len(parts)))
 
     def forward(self, step: Step) -> Tensor:
@@ -110,13 +111,11 @@ class _BoundHead(Bound):
         self._layer = layer
         self._loss = loss
         self._heads = heads
-        width = shape[-1] if len(shape) == 3 else shape[1]  # sequences carry their width last
-        self.answers = nn.ModuleList(nn.Linear(width, output.shape[1]) for output in heads.values())
+        self.answers = nn.ModuleList(nn.Linear(layer_width(shape), output.shape[1]) for output in heads.values())
 
     def forward(self, step: Step) -> Tensor:
-        seen = step.student_layers[self._layer]
-        pooled = seen.mean(1) if seen.dim() == 3 else seen.flatten(2).mean(2) if seen.dim() > 2 else seen
-        said = {name: answer(pooled) for name, answer in zip(self._heads, self.answers, strict=True)}
+        seen = pooled(step.student_layers[self._layer])
+        said = {name: answer(seen) for name, answer in zip(self._heads, self.answers, strict=True)}
         hard = step.hard
         if step.hard_of is not None and self._heads.keys() == step.outputs.keys():
             hard = step.hard_of(said)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -332,3 +333,73 @@ def test_arguments_out_of_range_are_refused(make: Any) -> None:
 def test_losses_of_layers_need_a_teacher_with_layers() -> None:
     with pytest.raises(InputError, match="none to look into"):
         Lesson(TASK, {"main": _net(6)}, None, Hints())
+
+
+class Wrapped(nn.Module):
+    """A network as training asks it."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, image: Tensor) -> Tensor:
+        logits: Tensor = self.net(image)
+        return logits
+
+
+class TwoWays(Stripes):
+    """Files hold ``main``; training asks ``lesson``, whose layers have other paths."""
+
+    signatures: Mapping[str, Signature] = {
+        "main": Stripes.signatures["main"],
+        "lesson": replace(Stripes.signatures["main"], exported=False),
+    }
+
+    def train_batches(self, epoch: int) -> Iterator[Batch]:
+        for batch in super().train_batches(epoch):
+            yield replace(batch, signature="lesson")
+
+    def exported(self, model: nn.Module, signature: str) -> nn.Module:
+        return model if signature == "main" else Wrapped(model)
+
+
+def test_layers_are_those_of_the_signatures_that_training_asks() -> None:
+    task, student = TwoWays(), _net(6)
+    students = {name: task.exported(student, name) for name in task.signatures}
+    loss = SoftTargets() + Hints({"net.second": "net.depthwise"})
+    lesson = Lesson(task, students, TorchTeacher(_net(16, seed=1)), loss)
+    assert [name for name, _ in lesson.losses.named_parameters()] == [
+        "lesson.parts.1.adaptors.0.weight",
+        "lesson.parts.1.adaptors.0.bias",
+    ]
+    batch = next(iter(task.train_batches(0)))
+    assert lesson.eval()(batch) > lesson(replace(batch, signature="main"))  # soft targets alone, where nobody looks
+    with pytest.raises(InputError, match="no layer 'second'"):
+        Lesson(task, students, TorchTeacher(_net(16, seed=1)), Hints({"second": "depthwise"}))
+
+
+def test_losses_that_look_at_no_layer_ask_for_none() -> None:
+    class Blind(TorchTeacher):
+        def layer_shapes(self, task: Any, signature: str) -> Mapping[str, tuple[int, ...]]:
+            raise AssertionError("nobody needs these")
+
+    for loss in LOSSES.values():
+        if not loss.reads_layers:
+            Lesson(TASK, {"main": _net(6)}, Blind(_net(16)), loss)
+    assert {name for name, loss in LOSSES.items() if loss.reads_layers} == {
+        "hints", "named hints", "attention transfer", "auxiliary head", "discriminator of layers",
+        "adversarial examples of hints", "learned weights",
+    }  # fmt: skip
+
+
+def test_moved_inputs_are_not_put_to_a_teacher_that_reads_others() -> None:
+    batch = next(iter(TASK.train_batches(0)))
+    apart = replace(batch, teacher_inputs={"image": 2 * batch.inputs["image"]})
+    assert torch.isfinite(_lesson(SoftTargets())(apart))
+    with pytest.raises(InputError, match="read different ones"):
+        _lesson(AdversarialExamples(SoftTargets()))(apart)
+
+
+def test_on_needs_an_output() -> None:
+    with pytest.raises(InputError, match="one output or more"):
+        SoftTargets().on()

@@ -51,6 +51,9 @@ def test_scores_are_the_tasks_own_and_calibration_needs_no_real_data() -> None:
     )
     assert torch.equal(torch.from_numpy(task.calibration_inputs()["image"]), images)
     assert data_fingerprint(task) != data_fingerprint(TASK)
+    twice = TransferSet(TransferSet(TASK, {"image": images + 1}, share=0.5), {"image": images}, share=0.5)
+    other = TransferSet(TransferSet(TASK, {"image": images + 2}, share=0.5), {"image": images}, share=0.5)
+    assert data_fingerprint(twice) != data_fingerprint(other)
     part = TransferSet(TASK, {"image": images}, share=0.5)
     assert data_fingerprint(part) not in (data_fingerprint(TASK), data_fingerprint(task))
 
