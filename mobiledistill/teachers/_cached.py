@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from converters import InputError
 from mobiledistill._task import Task
-from mobiledistill._workdir import make_folder
+from mobiledistill._workdir import code_fingerprint, make_folder
 from mobiledistill.teachers._base import Answers, Teacher
 
 __all__ = ["Cached"]
@@ -30,8 +30,8 @@ class Cached(Teacher):
     comes again, and you lose the disk and the time to look; ``hit_rate`` says how it went. Answers are held in memory
     too. Layers are asked of the teacher anew, so losses that read them gain nothing.
 
-    Keys are digests of each sample's bytes, in a folder named after the teacher's ``fingerprint``; rows of a batch
-    must not depend on each other, as they do not in evaluation mode.
+    Keys are digests of each sample's bytes and of the code behind the teacher and the task, in a folder named after the
+    teacher's ``fingerprint``; rows of a batch must not depend on each other, as they do not in evaluation mode.
 
     Example:
         >>> import tempfile
@@ -59,6 +59,7 @@ class Cached(Teacher):
         self._folder = Path(folder) / f"answers-{teacher.fingerprint}"
         self._most_bytes = most_bytes
         self._groups: dict[str, _Group] = {}
+        self._codes: dict[type, str] = {}
         self._asked = self._found = 0
         make_folder(self._folder)
         for path in sorted(self._folder.glob("*.safetensors")):
@@ -89,7 +90,7 @@ class Cached(Teacher):
     ) -> Answers:
         if layers:
             return self._teacher.answers(task, inputs, signature, layers)
-        group = self._group(_group_name(inputs, signature))
+        group = self._group(_group_name(inputs, signature, self._code_of(task)))
         keys = _keys(inputs)
         unknown = [place for place, key in enumerate(keys) if key not in group.rows]
         self._asked += len(keys)
@@ -109,6 +110,12 @@ class Cached(Teacher):
         """Writes what is not on disk yet; trainings do it after every epoch."""
         for name, group in self._groups.items():
             group.write(self._folder, name)
+
+    def _code_of(self, task: Task) -> str:
+        """A digest of the code behind the answers: a forward or a decoding that was changed answers otherwise."""
+        if type(task) not in self._codes:
+            self._codes[type(task)] = code_fingerprint(task, self._teacher.module)
+        return self._codes[type(task)]
 
     @property
     def _kept_bytes(self) -> int:
@@ -185,9 +192,9 @@ class _Group:
         self._written = len(self.rows)
 
 
-def _group_name(inputs: Mapping[str, Tensor], signature: str) -> str:
+def _group_name(inputs: Mapping[str, Tensor], signature: str, code: str) -> str:
     shapes = [(name, tuple(value.shape[1:]), str(value.dtype)) for name, value in inputs.items()]
-    return hashlib.sha256(repr((signature, shapes)).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr((signature, code, shapes)).encode()).hexdigest()[:16]
 
 
 def _keys(inputs: Mapping[str, Tensor]) -> list[bytes]:

@@ -50,6 +50,9 @@ class Specialist(Teacher):
     ) -> Answers:
         return self._teacher.answers(task, inputs, signature, layers)
 
+    def flush(self) -> None:
+        self._teacher.flush()
+
 
 class Ensemble(Teacher):
     """The weighted mean of several teachers' softened answers.

@@ -59,7 +59,7 @@ class FileTeacher(Teacher):
         self, task: Task, inputs: Mapping[str, Tensor], signature: str = "main", layers: Collection[str] = ()
     ) -> Answers:
         wanted = task.signatures[signature]
-        asked = signature if signature in self._model.signatures else next(iter(self._model.signatures))
+        asked = self._called(signature)
         reads, says = self._model.signatures[asked]
         read = self._paired(list(inputs), list(reads), "inputs", signature)
         said = self._paired(list(wanted.outputs), list(says), "outputs", signature)
@@ -67,6 +67,15 @@ class FileTeacher(Teacher):
         found = self._model.run(arrays, asked)
         device = next(iter(inputs.values())).device
         return Answers({name: torch.from_numpy(found[said[name]]).to(device) for name in wanted.outputs})
+
+    def _called(self, signature: str) -> str:
+        """What the file calls a signature: by the same name, or the only one that it has."""
+        there = list(self._model.signatures)
+        if signature in there or len(there) == 1:
+            return signature if signature in there else there[0]
+        raise InputError(
+            f"{self._path} has the signatures {', '.join(there)}, but not {signature!r}: give a file that has it."
+        )
 
     def _paired(self, names: list[str], files: list[str], what: str, signature: str) -> dict[str, str]:
         """What the file calls each of them: as told, by the same name, or by order where there are as many."""

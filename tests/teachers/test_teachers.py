@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from converters import Program, convert
 from mobiledistill import InputError, Recipe, Task, train_model
@@ -132,6 +132,17 @@ class TestCached:
         torch.testing.assert_close(_asked(Cached(asked, tmp_path)), first, rtol=0, atol=0)
         assert asked.samples == 0
 
+    def test_code_that_changed_is_asked_anew(self, tmp_path: Path) -> None:
+        class Louder(Stripes):
+            def exported(self, model: nn.Module, signature: str) -> nn.Module:
+                return nn.Sequential(model, nn.Softmax(1))
+
+        cached = Cached(TorchTeacher(_module()), tmp_path)
+        first = _asked(cached)
+        Louder.__module__ = Cached.__module__  # as if its file had other contents
+        louder = cached.answers(Louder(), {"image": BATCH.inputs["image"]}).outputs["logits"]
+        torch.testing.assert_close(louder, torch.softmax(first, 1))
+
     def test_another_teacher_in_the_same_folder_is_asked_itself(self, tmp_path: Path) -> None:
         cached = Cached(TorchTeacher(_module()), tmp_path)
         _asked(cached)
@@ -158,6 +169,14 @@ class TestCached:
 
 
 class TestEnsemble:
+    def test_what_its_members_keep_is_written(self, tmp_path: Path) -> None:
+        cached = Cached(TorchTeacher(_module()), tmp_path)
+        both = Ensemble([TorchTeacher(_module(1)), Specialist(cached, (1, 3))])
+        _asked(both)
+        assert list(tmp_path.rglob("*.safetensors")) == []
+        both.flush()
+        assert len(list(tmp_path.rglob("*.safetensors"))) == 1
+
     def test_soft_targets_at_its_temperature_see_the_mean_of_the_softened_answers(self) -> None:
         one, other = TorchTeacher(_module()), TorchTeacher(_module(1))
         together = _asked(Ensemble([one, other], weights=[3, 1], temperature=2.0))
@@ -210,6 +229,12 @@ class TestFile:
         (tmp_path / "saved" / "saved_model.pb").write_bytes(b"")
         with pytest.raises(InputError, match="trust"):
             FileTeacher(tmp_path / "saved")
+
+    def test_a_signature_that_it_does_not_have_is_told(self, tmp_path: Path) -> None:
+        programs = [Program(_module(), {"image": BATCH.inputs["image"][:1]}, ("logits",), name) for name in ("a", "b")]
+        teacher = FileTeacher(convert(programs, tmp_path / "net.tflite"))
+        with pytest.raises(InputError, match="the signatures a, b, but not 'main'"):
+            _asked(teacher)
 
     def test_it_has_no_layers(self, tmp_path: Path) -> None:
         program = Program(_module(), {"image": BATCH.inputs["image"][:1]}, ("logits",))
