@@ -1,13 +1,16 @@
-"""Keeps what a program has measured: JSON that is whole at any moment, and the page made from it."""
+"""Keeps what a program has measured, JSON that is whole at any moment and the page made from it; tells its progress."""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["keep_figures", "known_figures"]
+import mobiledistill as md
+
+__all__ = ["keep_figures", "known_figures", "tell"]
 
 
 def known_figures(path: Path) -> dict[str, Any]:
@@ -23,3 +26,8 @@ def keep_figures(path: Path, figures: Mapping[str, Any], page: Callable[[Mapping
     aside.write_text(json.dumps(figures, indent=1) + "\n")
     aside.replace(path)
     path.with_suffix(".md").write_text(page(figures))
+
+
+def tell(event: md.Event) -> None:
+    """One line of progress on standard error."""
+    print(f"{event.phase:10} {event.done}/{event.total}  {event.note}", file=sys.stderr, flush=True)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from typing import Any
 import torch
 
 import mobiledistill as md
-from benchmarks._figures import keep_figures, known_figures
+from benchmarks._figures import keep_figures, known_figures, tell
 from benchmarks._keras_teacher import train_keras
 from benchmarks._mnist import Mnist, load_mnist
 from benchmarks.losses import Small
@@ -61,7 +60,7 @@ def main() -> None:
             torch.manual_seed(seed)
             task = Mnist(few, seed=seed, batch_size=50)
             student = md.train_model(
-                Small(4), task, md.Recipe(epochs=30, learning_rate=3e-3), workdir=folder, seed=seed, progress=_tell,
+                Small(4), task, md.Recipe(epochs=30, learning_rate=3e-3), workdir=folder, seed=seed, progress=tell,
                 teacher=teacher, distill=SoftTargets(),
             )  # fmt: skip
             example = {"pixels": torch.zeros(1, 1, 28, 28)}
@@ -98,10 +97,6 @@ def page(found: Mapping[str, Any]) -> str:
         each = ", ".join(map(str, errors))
         lines.append(f"| {name} | {row['teacher_errors']} | {statistics.mean(errors):.0f} | {each} |")
     return "\n".join([*lines, ""])
-
-
-def _tell(event: md.Event) -> None:
-    print(f"{event.phase:10} {event.done}/{event.total}  {event.note}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

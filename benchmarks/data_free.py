@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 import mobiledistill as md
-from benchmarks._figures import keep_figures, known_figures
+from benchmarks._figures import keep_figures, known_figures, tell
 from benchmarks._mnist import Mnist, load_mnist
 from benchmarks.tasks import predict_of_file
 from mobiledistill.distill import SoftTargets, TransferSet, imagined
@@ -56,9 +55,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few steps, one epoch")
     options = parser.parse_args()
     task = Mnist(load_mnist(options.data))
-    teacher = _made(0)
+    teacher: nn.Module = _made(0)
     long = md.Recipe(epochs=1 if options.quick else 10, learning_rate=1e-3)
-    teacher = md.train_model(teacher, task, long, workdir=options.workdir, progress=_tell)
+    teacher = md.train_model(teacher, task, long, workdir=options.workdir, progress=tell)
     figures = known_figures(options.json) or {"teacher": _accuracy(task, teacher, options.workdir), "seeds": {}}
     recipe = md.Recipe(epochs=1 if options.quick else 4, learning_rate=1e-3)
     for seed in map(str, options.seeds):
@@ -68,14 +67,14 @@ def main() -> None:
                 continue
             if name == "imagined":
                 transfer = imagined(
-                    teacher, task, low=0.0, high=1.0, seed=int(seed), workdir=options.workdir, progress=_tell,
+                    teacher, task, low=0.0, high=1.0, seed=int(seed), workdir=options.workdir, progress=tell,
                     steps=20 if options.quick else 400, count=_COUNT,
                 )  # fmt: skip
             else:
                 noise = torch.rand(_COUNT, 1, 28, 28, generator=torch.Generator().manual_seed(int(seed)))
                 transfer = TransferSet(task, {"pixels": noise})
             student = md.train_model(
-                _made(100 + int(seed)), transfer, recipe, workdir=options.workdir, seed=int(seed), progress=_tell,
+                _made(100 + int(seed)), transfer, recipe, workdir=options.workdir, seed=int(seed), progress=tell,
                 teacher=teacher, distill=_SOFT,
             )  # fmt: skip
             row[name] = _accuracy(task, student, options.workdir)
@@ -113,10 +112,6 @@ def _accuracy(task: Mnist, net: nn.Module, folder: Path) -> float:
     example = {"pixels": torch.zeros(1, 1, 28, 28)}
     path = md.convert(md.Program(net.eval(), example, ("logits",)), folder / "scored.onnx")
     return round(100 * float(1 - task.wrong(predict_of_file(path), "test").mean()), 3)
-
-
-def _tell(event: md.Event) -> None:
-    print(f"{event.phase:10} {event.done}/{event.total}  {event.note}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

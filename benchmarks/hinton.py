@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ import torch
 from torch import nn
 
 import mobiledistill as md
-from benchmarks._figures import keep_figures, known_figures
+from benchmarks._figures import keep_figures, known_figures, tell
 from benchmarks._mnist import Images, Mnist, load_mnist
 from benchmarks.tasks import predict_of_file, predict_of_module
 from mobiledistill.distill import HardTargets, Loss, SoftTargets
@@ -104,7 +103,7 @@ class Bench:
         """A net that has learned, alone or with ``loss`` from the teacher."""
         teacher = None if loss is None or isinstance(loss, HardTargets) else self.teacher
         return md.train_model(
-            net, task, recipe, workdir=self.workdir, seed=seed, progress=_tell, teacher=teacher, distill=loss
+            net, task, recipe, workdir=self.workdir, seed=seed, progress=tell, teacher=teacher, distill=loss
         )
 
     def student(
@@ -329,10 +328,6 @@ def _named(rows: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 def _each(row: Mapping[str, Any]) -> str:
     return ", ".join(map(str, row["errors"]))
-
-
-def _tell(event: md.Event) -> None:
-    print(f"{event.phase:10} {event.done}/{event.total}  {event.note}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ beside the JSON a page is written, ``losses.md``.
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -26,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import mobiledistill as md
-from benchmarks._figures import keep_figures, known_figures
+from benchmarks._figures import keep_figures, known_figures, tell
 from benchmarks._mnist import Mnist, load_mnist, scaled
 from benchmarks.tasks import predict_of_file
 from demo_apps.speech import DigitsTask, digits_net, load_recordings
@@ -202,7 +201,7 @@ class MnistField(Field):
         def learned(seed: int) -> Teacher:
             net = _made(lambda: Small(24), seed)
             return TorchTeacher(
-                md.train_model(net, task, recipe, workdir=self._workdir / "teachers", seed=seed, progress=_tell)
+                md.train_model(net, task, recipe, workdir=self._workdir / "teachers", seed=seed, progress=tell)
             )
 
         return Ensemble([learned(seed) for seed in range(3)]) if way.several else learned(0)
@@ -238,7 +237,7 @@ class DigitsField(Field):
             long = replace(recipe, epochs=1 if self._quick else 20, warmup_epochs=5)
             folder = self._workdir / f"teachers-{self._speakers[pair]}"
             net = _made(lambda: digits_net(32, 1), seed)
-            return TorchTeacher(md.train_model(net, task, long, workdir=folder, seed=seed, progress=_tell))
+            return TorchTeacher(md.train_model(net, task, long, workdir=folder, seed=seed, progress=tell))
 
         teacher = Ensemble([learned(seed) for seed in range(3)]) if way.several else learned(0)
         return _right(task, lambda: digits_net(5, 1), teacher, way, recipe, pair, self._workdir, labels)
@@ -405,10 +404,6 @@ def _told(difference: Mapping[str, Any]) -> str:
     low, high = difference["ci95"]
     text = f"{difference['value']:+.2f} ({low:+.2f} to {high:+.2f})"
     return f"**{text}**" if low > 0 else f"*{text}*" if high < 0 else text
-
-
-def _tell(event: md.Event) -> None:
-    print(f"{event.phase:10} {event.done}/{event.total}  {event.note}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

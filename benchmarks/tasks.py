@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import entry_points
@@ -25,7 +24,7 @@ import torch
 from torch import nn
 
 import mobiledistill as md
-from benchmarks._figures import keep_figures, known_figures
+from benchmarks._figures import keep_figures, known_figures, tell
 from benchmarks._task_cases import CASES, Case
 from benchmarks._task_page import page
 from converters import Format
@@ -59,7 +58,7 @@ def measure(case: Case, workdir: Path, seed: int, quick: bool) -> dict[str, Any]
     """Every row of one task."""
     demo: md.Demo = next(entry for entry in entry_points(group="mobiledistill.demos") if entry.name == case.demo).load()
     request = md.DemoRequest(demo.tasks[case.task].splits[0], None, seed, quick)
-    ours = md.run_demo(case.task, demo.tasks[case.task], request, workdir=workdir / case.demo, progress=_tell)
+    ours = md.run_demo(case.task, demo.tasks[case.task], request, workdir=workdir / case.demo, progress=tell)
     folder = workdir / "tasks" / f"{case.name}-seed{seed}{'-quick' if quick else ''}"
     rivals = {
         "ptq": _quantized_after_training(ours, folder / "ptq"),
@@ -118,7 +117,7 @@ def _quantized_after_training(ours: md.DemoRun, workdir: Path) -> md.Compression
         formats=(first,),
         schedule=schedule,
         workdir=workdir,
-        progress=_tell,
+        progress=tell,
     )
 
 
@@ -147,7 +146,7 @@ def _without_teacher(ours: md.DemoRun, demo: md.DemoTask, seed: int, workdir: Pa
         formats=(first,),
         schedule=schedule,
         workdir=workdir,
-        progress=_tell,
+        progress=tell,
     )
 
 
@@ -274,10 +273,6 @@ def predict_of_file(path: Path) -> md.Predict:
         return model.run(inputs, signature)
 
     return predict
-
-
-def _tell(event: md.Event) -> None:
-    print(f"{event.phase:10} {event.done}/{event.total}  {event.note}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ written, ``teacher_sizes.md``.
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -23,7 +22,7 @@ import torch
 from torch import nn
 
 import mobiledistill as md
-from benchmarks._figures import keep_figures, known_figures
+from benchmarks._figures import keep_figures, known_figures, tell
 from benchmarks.tasks import predict_of_module
 from demo_apps.detection import Detector
 from demo_apps.speech.sentences import sentences_net
@@ -114,7 +113,7 @@ def _learn(family: Family, make: Callable[[Any], nn.Module], share: float, seed:
     module = make(task)
     recipe = replace(settings.teacher_recipe, epochs=max(1, round(share * settings.teacher_recipe.epochs)))
     began = time.monotonic()
-    module = md.train_model(module, task, recipe, workdir=workdir, seed=seed, progress=_tell)
+    module = md.train_model(module, task, recipe, workdir=workdir, seed=seed, progress=tell)
     minutes = (time.monotonic() - began) / 60
     score = task.evaluate(predict_of_module(task, module), "validation")
     return {
@@ -153,10 +152,6 @@ def page(found: Mapping[str, Any]) -> str:
             )
         lines.append("")
     return "\n".join(lines)
-
-
-def _tell(event: md.Event) -> None:
-    print(f"{event.phase:10} {event.done}/{event.total}  {event.note}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
