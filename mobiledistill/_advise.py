@@ -130,10 +130,13 @@ def advise(
         check_module(task, student, f"student {name!r}")
     scores = {name: _teacher_score(task, teacher) for name, teacher in known.items()}
     sign = 1.0 if task.metric.higher_is_better else -1.0
-    total, done = len(students) * (1 + len(known)), 0
+    total = len(students) * (1 + len(known))
     pairs: list[PairAdvice] = []
 
-    def probed(name: str, teacher: Teacher | None) -> Score:
+    def probed(name: str, whose: str | None) -> Score:
+        if progress is not None:
+            progress(Event("advise", len(pairs), total, f"{whose or 'alone'} -> {name}"))
+        teacher = None if whose is None else known[whose]
         net = train_model(
             copy.deepcopy(students[name]), task, probe, workdir=workdir, seed=seed, teacher=teacher,
             distill=distill if teacher is not None else None,
@@ -147,10 +150,7 @@ def advise(
             PairAdvice(None, name, alone, None, 0.0, None, fits, "no teacher: what the others are held against.")
         )
         for whose, teacher in known.items():
-            done += 1
-            if progress is not None:
-                progress(Event("advise", done, total, f"{whose} -> {name}"))
-            score = probed(name, teacher)
+            score = probed(name, whose)
             gap = None if teacher.module is None else _weights(teacher.module) / max(1, _weights(student))
             pairs.append(
                 PairAdvice(whose, name, score, scores[whose], sign * (score.value - alone.value), gap, fits, "")
@@ -174,7 +174,9 @@ def _judged(
     if pair.teacher_score is not None and sign * pair.teacher_score.value < sign * alone.score.value:
         return replace(pair, why="the teacher is worse than the student alone after a short training: leave it out.")
     if pair.gain > 0 and (better is None or pair.gain >= better.gain):
-        return replace(pair, why="worth a long training.")
+        apart = pair.score.ci95[0] > alone.score.ci95[1] or pair.score.ci95[1] < alone.score.ci95[0]
+        doubt = "" if apart else " (the gain lies within the intervals of so short a training)"
+        return replace(pair, why=f"worth a long training{doubt}.")
     if pair.capacity_gap is not None and pair.capacity_gap > _WIDE_GAP:
         return replace(pair, why=_through_assistant(pair, teachers, students))
     if better is not None and better.gain > pair.gain:

@@ -247,6 +247,7 @@ def _fit(
     job: Job, modules: Mapping[str, nn.Module], recipe: Recipe, phase: str, checkpoint: str, *, layers: bool = True
 ) -> History:
     def report(log: EpochLog) -> None:
+        job.teacher.flush()
         score = "" if log.score is None else f", {job.task.metric.told(log.score)}"
         job.report(phase, log.epoch + 1, recipe.epochs, f"loss {log.loss:.3f}{score}")
 
@@ -268,6 +269,8 @@ def _fit(
             report=report,
             doctor=doctor,
         )
+    for finding in doctor.findings:  # those of a phase that was killed and taken up again too
+        job.hear(finding)
     return [(phase, log.epoch + 1, log.loss, log.score) for log in logs]
 
 

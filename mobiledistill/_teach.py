@@ -15,7 +15,7 @@ from mobiledistill._student import predictor, signature_modules
 from mobiledistill._task import Task
 from mobiledistill._workdir import code_fingerprint, data_fingerprint, fingerprint, make_folder, write_text
 from mobiledistill.distill import HardTargets, Loss, SoftTargets
-from mobiledistill.teachers import Teachers, as_teacher
+from mobiledistill.teachers import Teacher, Teachers, as_teacher
 from mobiledistill.train import Doctor, EpochLog, Finding, findings_to_json, fit
 
 __all__ = ["train_model"]
@@ -51,57 +51,37 @@ def train_model(
         progress: called after each epoch.
         teacher: whom it learns from, of any kind that ``compress`` takes; None: from the task alone.
         distill: the loss; None: soft targets where there is a teacher.
-        care: what the doctor may do by itself. What it finds goes into ``doctor.json`` in the folder, and to
+        care: what the doctor may do by itself. What it finds goes into ``doctor-....json`` beside the weights, and to
             ``progress``; ``mobiledistill doctor`` shows it.
 
     Raises:
         InputError: the folder cannot be written or holds weights of another model, or the teacher does not fit.
         TrainingError: the loss is no longer finite.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file, save_file
-
     folder = Path(workdir)
     make_folder(folder)
-    first = fingerprint(module)
     taught_by = None if teacher is None else as_teacher(teacher)
-    loss = distill or (HardTargets() if taught_by is None else SoftTargets())
-    parts: tuple[object, ...] = (first, recipe, data_fingerprint(task), code_fingerprint(task, module), seed)
     if taught_by is not None:
         taught_by.check(task)
-        parts = (*parts, taught_by.fingerprint)
-    if loss != HardTargets():
-        parts = (*parts, loss)
-    call = hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
-    weights = folder / f"weights-{call}.safetensors"
+    loss = distill or (HardTargets() if taught_by is None else SoftTargets())
+    call = _call(module, task, recipe, seed, taught_by, loss)
+    weights, checkpoint = folder / f"weights-{call}.safetensors", folder / f"training-{call}.pt"
     if weights.exists():
-        try:
-            module.load_state_dict(load_file(weights))
-        except (SafetensorError, RuntimeError) as error:
-            raise InputError(f"{weights} is damaged ({str(error).splitlines()[0]}); delete it to train anew.") from None
-        return module.eval()
+        return _loaded(module, weights)
+    phase = "teacher" if taught_by is None else "distill"
 
     def report(log: EpochLog) -> None:
         if taught_by is not None:
             taught_by.flush()
         if progress is not None:
             score = "" if log.score is None else f", {task.metric.told(log.score)}"
-            progress(
-                Event(
-                    "teacher" if taught_by is None else "distill",
-                    log.epoch + 1,
-                    recipe.epochs,
-                    f"loss {log.loss:.3f}{score}",
-                )
-            )
-
-    students = signature_modules(task, module)
+            progress(Event(phase, log.epoch + 1, recipe.epochs, f"loss {log.loss:.3f}{score}"))
 
     def tell(finding: Finding) -> None:
         if progress is not None:
             progress(Event("doctor", max(finding.epoch, 1), recipe.epochs, finding.told()))
 
-    doctor = Doctor(care, tell)
+    students, doctor = signature_modules(task, module), Doctor(care, tell)
     lesson = Lesson(task, students, taught_by, loss)
     if recipe.epochs:
         healed = doctor.examine(lesson, task, task.train_batches(0), loss)
@@ -113,13 +93,42 @@ def train_model(
         seed=seed,
         validate=lambda: task.evaluate(predictor(task, signature_modules(task, module)), "validation").value,
         higher_is_better=task.metric.higher_is_better,
-        checkpoint=folder / f"training-{call}.pt",
+        checkpoint=checkpoint,
         report=report,
         doctor=doctor,
     )
-    write_text(folder / "doctor.json", findings_to_json(doctor.findings))
+    write_text(folder / f"doctor-{call}.json", findings_to_json(doctor.findings))
+    _keep(module, weights)
+    checkpoint.unlink(missing_ok=True)
+    return module
+
+
+def _call(module: nn.Module, task: Task, recipe: Recipe, seed: int, teacher: Teacher | None, loss: Loss) -> str:
+    """A digest of all that the weights depend on."""
+    parts: tuple[object, ...] = (
+        fingerprint(module), recipe, data_fingerprint(task), code_fingerprint(task, module), seed,
+    )  # fmt: skip
+    if teacher is not None:
+        parts = (*parts, teacher.fingerprint)
+    if loss != HardTargets():
+        parts = (*parts, loss)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
+
+
+def _loaded(module: nn.Module, weights: Path) -> nn.Module:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        module.load_state_dict(load_file(weights))
+    except (SafetensorError, RuntimeError) as error:
+        raise InputError(f"{weights} is damaged ({str(error).splitlines()[0]}); delete it to train anew.") from None
+    return module.eval()
+
+
+def _keep(module: nn.Module, weights: Path) -> None:
+    from safetensors.torch import save_file
+
     aside = weights.with_suffix(".partial")
     save_file({name: value.contiguous() for name, value in module.state_dict().items()}, aside)
     aside.replace(weights)
-    (folder / f"training-{call}.pt").unlink(missing_ok=True)
-    return module

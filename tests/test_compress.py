@@ -463,6 +463,28 @@ def test_teachers_of_other_kinds_teach_too(teacher: nn.Module, tmp_path: Path, k
     assert (result.teacher.size_bytes is None) == (kind == "several")
     assert (tmp_path / "run" / "report.html").stat().st_size > 1000
     assert json.loads((tmp_path / "run" / "doctor.json").read_text()) == []
+    assert (kind == "cached") == bool(list(tmp_path.glob("answers-*/*.safetensors")))
+
+
+class Doubled(Stripes):
+    """Every batch comes twice."""
+
+    def train_batches(self, epoch: int) -> Iterator[Batch]:
+        for batch in super().train_batches(epoch):
+            yield from (batch, batch)
+
+
+def test_what_the_doctor_saw_outlives_the_process_that_trained(teacher: nn.Module, tmp_path: Path) -> None:
+    def notes() -> tuple[str, ...]:
+        schedule = replace(SHORT, rounds=0, cut_steps=1, distill=Recipe(epochs=1), quantize=Recipe(epochs=1))
+        budget = Budget(size_bytes=14_000)
+        return compress(
+            teacher, Doubled(), budget, formats=("onnx",), schedule=schedule, device=HOST, workdir=tmp_path
+        ).notes
+
+    (first,) = notes()
+    assert "different ones" in first
+    assert notes() == (first,)  # every phase is recalled
 
 
 def test_what_the_doctor_saw_is_in_the_report(teacher: nn.Module, tmp_path: Path) -> None:

@@ -210,7 +210,9 @@ class Doctor:
             own, blind = _hard_losses(task, labelled)
             if own > _NO_BETTER * blind:
                 if _informed(task, labelled):
-                    changed = _rewritten(loss, lambda one: _without_hard(one)) if self._care.change_loss else loss
+                    changed = _rewritten(loss, _without_hard) if self._care.change_loss else loss
+                    if not _learns_from_teacher(changed):  # it has nothing but the labels
+                        changed = loss
                     self._find(
                         Illness.LABELS_DISAGREE,
                         f"the teacher knows its classes apart, but the labels contradict it: their loss is {own:.3g} on"
@@ -428,6 +430,8 @@ class Doctor:
             "first_loss": self._first_loss,
             "steps": self._all_steps,
             "learned": self._has_learned,
+            "losses": self._losses,
+            "scores": self._scores,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -435,6 +439,7 @@ class Doctor:
         self.findings = [_finding(one) for one in state["findings"]]
         self.rate, self._rollbacks, self._first_loss = state["rate"], state["rollbacks"], state["first_loss"]
         self._all_steps, self._has_learned = state["steps"], state["learned"]
+        self._losses, self._scores = list(state["losses"]), list(state["scores"])
 
 
 def findings_to_json(findings: Iterable[Finding]) -> str:
@@ -463,7 +468,7 @@ def _finding(one: Mapping[str, Any]) -> Finding:
 
 
 def _hard_losses(task: Task, labelled: list[tuple[Batch, Mapping[str, Tensor]]]) -> tuple[float, float]:
-    """The task's loss on the teacher's answers, and on their mean, which never looks; the better of two scales."""
+    """The task's loss on the teacher's answers, and on their mean, which never looks."""
     own, blind = 0.0, 0.0
     with torch.no_grad():
         for batch, answers in labelled:
@@ -521,6 +526,12 @@ def _rewritten(loss: Any, change: Callable[[Any], Any]) -> Any:
         for name, value in values.items():
             object.__setattr__(loss, name, value)
     return change(loss)
+
+
+def _learns_from_teacher(loss: Any) -> bool:
+    from mobiledistill.distill import HardTargets
+
+    return any(not isinstance(one, HardTargets) for one in _parts(loss) if len(_parts(one)) == 1)
 
 
 def _without_hard(loss: Any) -> Any:

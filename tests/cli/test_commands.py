@@ -357,4 +357,7 @@ def test_the_doctor_tells_what_it_saw(capsys: pytest.CaptureFixture[str], tmp_pa
     assert "starved (epoch 3): training waits.\n  Prepare samples once." in shown.stdout
     (tmp_path / "doctor.json").write_text("[]")
     assert "healthy" in run_here(capsys, "doctor", tmp_path).stdout
+    (tmp_path / "doctor-0123.json").write_text(findings_to_json(findings))
+    both = run_here(capsys, "doctor", tmp_path).stdout
+    assert both.index("doctor-0123.json:") < both.index("starved") < both.index("doctor.json:") < both.index("healthy")
     assert_refused(run_here(capsys, "doctor", tmp_path / "none"), "no doctor.json")
