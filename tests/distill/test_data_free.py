@@ -63,6 +63,12 @@ def test_the_same_call_gives_the_same_set_and_keeps_it(teacher: nn.Module, tmp_p
     assert not torch.equal(_images(teacher, steps=5, seed=1), first)
 
 
+def test_images_are_sought_on_which_the_student_disagrees(teacher: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_it = _images(teacher, steps=4)
+    monkeypatch.setattr("mobiledistill.distill._data_free._apart", lambda student, _: 0 * student.sum())
+    assert not torch.equal(_images(teacher, steps=4), with_it)
+
+
 def test_the_teacher_is_not_changed(teacher: nn.Module) -> None:
     before = {name: value.clone() for name, value in teacher.state_dict().items()}
     _images(teacher, steps=3)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from mobiledistill import Batch, Head, InputError, Output, Signature, TensorSpec
 from mobiledistill._lesson import Lesson
@@ -403,3 +404,25 @@ def test_moved_inputs_are_not_put_to_a_teacher_that_reads_others() -> None:
 def test_on_needs_an_output() -> None:
     with pytest.raises(InputError, match="one output or more"):
         SoftTargets().on()
+
+
+@pytest.mark.parametrize(("progress", "temperature"), [(0.0, 8.0), (0.5, 5.0), (1.0, 2.0)])
+def test_an_annealed_temperature_goes_from_start_to_end(progress: float, temperature: float) -> None:
+    step = replace(step_of(noise(6, 4), noise(6, 4, seed=1)), progress=progress)
+    assert told(AnnealedTargets(start=8.0, end=2.0), step).item() == pytest.approx(
+        told(SoftTargets(temperature), step).item()
+    )
+
+
+def test_peers_learn_the_labels_the_student_and_the_student_them() -> None:
+    peer = _net(5, seed=5)
+    lesson = _lesson(MutualLearning(peer)).eval()
+    batch = next(iter(TASK.train_batches(0)))
+    with torch.no_grad():
+        student, other = lesson.students["main"](batch.inputs["image"]), peer.eval()(batch.inputs["image"])
+        apart = [
+            functional.kl_div(one.log_softmax(1), two.softmax(1), reduction="batchmean")
+            for one, two in ((student, other), (other, student))
+        ]
+        labels = functional.cross_entropy(other, batch.targets["label"])
+        assert lesson(batch).item() == pytest.approx(float(sum(apart) + labels), rel=1e-4)

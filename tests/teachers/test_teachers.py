@@ -164,6 +164,9 @@ class TestCached:
         _asked(cached, slice(0, 8))
         _asked(cached, slice(0, 8))
         assert asked.samples == 64 + 8
+        for _ in range(2):  # what is kept already leaves no room for these
+            _asked(cached, slice(8, 16))
+        assert asked.samples == 64 + 8 + 16
         with pytest.raises(InputError, match="most_bytes"):
             Cached(asked, tmp_path, most_bytes=0)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import torch
@@ -139,7 +139,15 @@ def test_patience_stops_and_keeps_the_best_weights(tmp_path: Path) -> None:
     assert [log.score for log in logs] == [5.0, 4.0, 6.0]
 
 
-def test_accumulated_batches_are_one_large_one() -> None:
+def test_accumulated_batches_are_one_large_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    norms: list[float] = []
+    clip = Accelerator.clip_grad_norm_
+
+    def noted(self: Accelerator, *arguments: Any) -> Any:
+        norms.append(float(clip(self, *arguments)))
+
+    monkeypatch.setattr(Accelerator, "clip_grad_norm_", noted)
+
     class Halves(Stripes):
         def train_batches(self, epoch: int) -> Iterator[Batch]:
             for batch in super().train_batches(epoch):
@@ -157,6 +165,7 @@ def test_accumulated_batches_are_one_large_one() -> None:
     recipe = replace(RECIPE, epochs=1, warmup_epochs=0.0)
     fit(_lesson(whole), TASK.train_batches, recipe)
     fit(_lesson(halves), Halves().train_batches, replace(recipe, accumulate=2))
+    assert norms[8:] == pytest.approx(norms[:8], rel=1e-3)  # gradients are averaged, not added up
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(
             halves.state_dict()[name], value, rtol=1e-2, atol=2e-3
