@@ -83,7 +83,9 @@ def main() -> None:
 
 def _bare(task: DigitsTask, student: nn.Module, teacher: Teacher, recipe: md.Recipe) -> float:
     """What anyone would write: the same updates with nothing of ours around them."""
-    optimizer = torch.optim.AdamW(student.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    optimizer = torch.optim.AdamW(
+        student.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+    )
     loss_of = SoftTargets()
     module = cast(nn.Module, teacher.module)
     outputs = task.signatures["main"].outputs

@@ -74,7 +74,7 @@ def fit(
         TrainingError: the loss is no longer finite.
     """
     accelerator = _accelerator(recipe)
-    optimizer = torch.optim.AdamW(_decay_groups(lesson, recipe.weight_decay), lr=recipe.learning_rate)
+    optimizer = torch.optim.AdamW(_decay_groups(lesson, recipe.weight_decay), lr=recipe.learning_rate, fused=True)
     average = _Average(lesson, recipe.average)
     best = _Best(recipe.patience, higher_is_better)
     logs = _resume(checkpoint, lesson, optimizer, average, best, doctor)
