@@ -52,6 +52,7 @@ from mobiledistill._task import (
     TensorSpec,
 )
 from mobiledistill._teach import train_model
+from mobiledistill._tensorboard import TensorBoard
 from mobiledistill.train import Finding, Illness
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ __all__ = [
     "TFLite",
     "Task",
     "TeacherFacts",
+    "TensorBoard",
     "TensorSpec",
     "TrainingError",
     "TryOut",

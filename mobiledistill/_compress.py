@@ -248,8 +248,7 @@ def _fit(
 ) -> History:
     def report(log: EpochLog) -> None:
         job.teacher.flush()
-        score = "" if log.score is None else f", {job.task.metric.told(log.score)}"
-        job.report(phase, log.epoch + 1, recipe.epochs, f"loss {log.loss:.3f}{score}")
+        job.tell(log.event(phase, checkpoint, recipe.epochs, job.task.metric))
 
     doctor = Doctor(job.schedule.care, job.hear, fresh=False)
     lesson = job.lesson(modules, layers=layers)

@@ -255,9 +255,13 @@ class Job:
             self.report("doctor", 1, 1, finding.told())
 
     def report(self, phase: str, done: int, total: int, note: str = "") -> None:
+        """Tells whoever watches how far a phase is."""
+        self.tell(Event(phase, done, total, note))
+
+    def tell(self, event: Event) -> None:
         """Tells whoever watches."""
         if self.progress is not None:
-            self.progress(Event(phase, done, total, note))
+            self.progress(event)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:

@@ -74,8 +74,7 @@ def train_model(
         if taught_by is not None:
             taught_by.flush()
         if progress is not None:
-            score = "" if log.score is None else f", {task.metric.told(log.score)}"
-            progress(Event(phase, log.epoch + 1, recipe.epochs, f"loss {log.loss:.3f}{score}"))
+            progress(log.event(phase, call, recipe.epochs, task.metric))
 
     def tell(finding: Finding) -> None:
         if progress is not None:

@@ -34,6 +34,7 @@ def compress(
     workdir: options.Workdir = Path("runs/latest"),
     device: options.Device = "host",
     seed: options.Seed = 0,
+    tensorboard: options.TensorBoard = None,
     as_json: options.Json = False,
 ) -> None:
     """Find the most accurate student of your own teacher whose files keep the budget.
@@ -47,7 +48,7 @@ def compress(
     schedule = module.schedule() if hasattr(module, "schedule") else Schedule(seed=seed)
     task = module.task()
     try:
-        with progress_bars() as progress:
+        with progress_bars(tensorboard) as progress:
             result = run(
                 module.teacher(),
                 task,

@@ -50,6 +50,7 @@ def _command(name: str, demo: Demo) -> Callable[..., None]:
         device: options.Device = "host",
         seed: options.Seed = 0,
         quick: options.Quick = False,
+        tensorboard: options.TensorBoard = None,
         as_json: options.Json = False,
         **tried: str | None,
     ) -> None:
@@ -64,7 +65,7 @@ def _command(name: str, demo: Demo) -> Callable[..., None]:
         limits = (size, latency, latency_share, memory, download, max_drop)
         budget = None if all(limit is None for limit in limits) else options.budget_of(*limits)
         request = DemoRequest(split or chosen.splits[0], data, seed, quick)
-        with progress_bars() as progress:
+        with progress_bars(tensorboard) as progress:
             try:
                 done = run_demo(
                     task, chosen, request, budget, formats=wanted, device=device, workdir=workdir, progress=progress

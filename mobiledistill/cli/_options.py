@@ -23,6 +23,7 @@ __all__ = [
     "Quick",
     "Seed",
     "Size",
+    "TensorBoard",
     "Trust",
     "Workdir",
     "budget_of",
@@ -48,6 +49,9 @@ Device = Annotated[str, typer.Option("--device", help="Where latency and memory 
 Data = Annotated[Path | None, typer.Option("--data", help="Folder with the data; else MOBILEDISTILL_DATA.")]
 Workdir = Annotated[Path, typer.Option("--workdir", help="Folder for everything a run keeps; the same call resumes.")]
 Seed = Annotated[int, typer.Option("--seed", help="Of everything random.")]
+TensorBoard = Annotated[
+    Path | None, typer.Option("--tensorboard", help="Folder for curves of every training, which TensorBoard shows.")
+]
 Quick = Annotated[bool, typer.Option("--quick", help="Train and time much less: to see it work, not for the figures.")]
 Trust = Annotated[bool, typer.Option("--trust", help="Open a SavedModel, which can run code.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on standard output.")]

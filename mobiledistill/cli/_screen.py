@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -14,6 +15,7 @@ from rich.table import Table
 from mobiledistill._progress import Event
 from mobiledistill._progress import Progress as ProgressCallback
 from mobiledistill._result import Artifact, CompressionResult, LimitCheck
+from mobiledistill._tensorboard import TensorBoard
 
 __all__ = ["print_json", "print_result", "progress_bars"]
 
@@ -21,11 +23,11 @@ _KILO = 1000
 
 
 @contextmanager
-def progress_bars() -> Iterator[ProgressCallback]:
-    """Bars on a terminal; a line for each piece of work elsewhere (a log, CI)."""
+def progress_bars(curves: Path | None = None) -> Iterator[ProgressCallback]:
+    """Bars on a terminal; a line for each piece of work elsewhere (a log, CI); into ``curves`` for TensorBoard too."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _print_line
+        yield _with_curves(curves, _print_line)
         return
     columns = (
         TextColumn("{task.description:10}"),
@@ -42,7 +44,11 @@ def progress_bars() -> Iterator[ProgressCallback]:
                 tasks[event.phase] = bars.add_task(event.phase, total=event.total, note=event.note)
             bars.update(tasks[event.phase], completed=event.done, total=event.total, note=event.note)  # type: ignore[arg-type]  # TaskID is an int
 
-        yield show
+        yield _with_curves(curves, show)
+
+
+def _with_curves(curves: Path | None, show: ProgressCallback) -> ProgressCallback:
+    return show if curves is None else TensorBoard(curves, show)
 
 
 def _print_line(event: Event) -> None:

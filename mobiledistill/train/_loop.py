@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from converters import InputError, TrainingError
+from mobiledistill._progress import Event
 from mobiledistill._schedule import Recipe
-from mobiledistill._task import Batch
+from mobiledistill._task import Batch, Metric
 from mobiledistill.train._doctor import Doctor
 
 if TYPE_CHECKING:
@@ -36,6 +37,14 @@ class EpochLog:
     epoch: int
     loss: float
     score: float | None
+
+    def event(self, phase: str, training: str, epochs: int, metric: Metric) -> Event:
+        """What those who watch are told."""
+        numbers, note = {"loss": self.loss}, f"loss {self.loss:.3f}"
+        if self.score is not None:
+            numbers[metric.name] = self.score
+            note += f", {metric.told(self.score)}"
+        return Event(phase, self.epoch + 1, epochs, note, training, numbers)
 
 
 def fit(
