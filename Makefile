@@ -22,10 +22,13 @@ help: ## lists these commands
 demo: $(VENV)/.installed-all ## compresses a recogniser of spoken digits to 60 kB and 0.3 ms, in three formats
 	@$(BIN)/mobiledistill demo speech --size 60kB --latency 0.3ms --workdir runs/digits
 
-quick: $(VENV)/.installed-all ## runs every demo the short way: a slice of its data, small networks, all three formats
+quick: $(VENV)/.installed-all ## runs every demo and Hinton's tables the short way: a slice of the data, small networks
 	@$(BIN)/mobiledistill demo speech --task sentences --quick --workdir runs/speech
 	@$(BIN)/mobiledistill demo detection --quick --workdir runs/detection
 	@$(BIN)/mobiledistill demo translation --quick --workdir runs/translation
+	@if [[ -n "$$MOBILEDISTILL_DATA" ]]; then \
+	  $(BIN)/python -m benchmarks.hinton --quick --workdir runs/hinton-quick --json runs/hinton-quick/hinton.json; \
+	else echo "=== hinton: SKIPPED, MOBILEDISTILL_DATA names no folder that holds mnist"; fi
 
 test: $(VENV)/.installed-dev ## lints, checks types, runs the tests
 	@failed=(); \
