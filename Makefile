@@ -26,7 +26,7 @@ quick: $(VENV)/.installed-all ## runs every demo and Hinton's tables the short w
 	@$(BIN)/mobiledistill demo speech --task sentences --quick --workdir runs/speech
 	@$(BIN)/mobiledistill demo detection --quick --workdir runs/detection
 	@$(BIN)/mobiledistill demo translation --quick --workdir runs/translation
-	@if [[ -n "$$MOBILEDISTILL_DATA" ]]; then \
+	@if [[ -n "$${MOBILEDISTILL_DATA:-}" ]]; then \
 	  $(BIN)/python -m benchmarks.hinton --quick --workdir runs/hinton-quick --json runs/hinton-quick/hinton.json; \
 	else echo "=== hinton: SKIPPED, MOBILEDISTILL_DATA names no folder that holds mnist"; fi
 
