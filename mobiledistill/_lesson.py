@@ -56,7 +56,8 @@ class Lesson(nn.Module):
             progress: how much of the training is over, 0 to 1.
         """
         step = self._step(batch, progress, batch.inputs, batch.teacher_inputs or batch.inputs)
-        loss: Tensor = self.losses[batch.signature](step)
+        with _full_precision(batch.inputs):
+            loss: Tensor = self.losses[batch.signature](step)
         return loss
 
     def answers(self, batch: Batch) -> Mapping[str, Tensor]:
@@ -71,17 +72,19 @@ class Lesson(nn.Module):
         returned, layers = run_with_layers(
             self.students[batch.signature], list(inputs.values()), getattr(loss, "student_layers", ())
         )
-        student = dict(zip(signature.outputs, as_tuple(returned), strict=True))
+        student = _whole(dict(zip(signature.outputs, as_tuple(returned), strict=True)))
         answers = self._ask(teacher_inputs, batch.signature, getattr(loss, "teacher_layers", ()))
         hard_of = partial(_hard, self._task, batch)
+        with _full_precision(batch.inputs):
+            hard = hard_of(student)
         return Step(
             student=student,
             teacher=answers.outputs,
             outputs=signature.outputs,
-            hard=hard_of(student),
+            hard=hard,
             targets=batch.targets,
             inputs=inputs,
-            student_layers=layers,
+            student_layers=_whole(layers),
             teacher_layers=answers.layers,
             progress=progress,
             ask=partial(self._step_at, batch, progress),
@@ -102,7 +105,8 @@ class Lesson(nn.Module):
         if teacher is None:
             return Answers({})
         began = time.perf_counter()
-        answers = teacher.answers(self._task, inputs, signature, layers)
+        with _full_precision(inputs):  # a teacher says itself what it computes in
+            answers = teacher.answers(self._task, inputs, signature, layers)
         self.teacher_s += time.perf_counter() - began
         return answers
 
@@ -127,6 +131,16 @@ class Lesson(nn.Module):
             {} if teacher is None else teacher.layer_shapes(self._task, name),
             signature.outputs,
         )
+
+
+def _full_precision(inputs: Mapping[str, Tensor]) -> torch.autocast:
+    """Losses are computed in 32 bits whatever the student computes in: softened answers differ in the third digit."""
+    return torch.autocast(next(iter(inputs.values())).device.type, enabled=False)
+
+
+def _whole(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    half = (torch.bfloat16, torch.float16)
+    return {name: value.float() if value.dtype in half else value for name, value in values.items()}
 
 
 def _hard(task: Task, batch: Batch, outputs: Mapping[str, Tensor]) -> Tensor:

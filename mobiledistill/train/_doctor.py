@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,8 @@ _FAR = 3.0  # deviations, or times a deviation
 _STARVED = 0.5
 _SLOW_TEACHER = 0.6
 _BLOWN_UP = 4.0
+_RISING = 3  # epochs in a row
+_NEAR = 1.5
 _NO_PROGRESS = 0.97
 _NO_BETTER = 0.95  # of the loss of an answer that never looks
 _ENOUGH_STEPS = 100  # before a training can be said to learn nothing
@@ -305,7 +307,7 @@ class Doctor:
             state: gives all that a later rollback would need.
         """
         first = self._first_loss if self._first_loss is not None else loss
-        ran_away = not math.isfinite(loss) or self._worst > _BLOWN_UP * max(abs(first), 1e-6) + 1
+        ran_away = not math.isfinite(loss) or self._worst > _BLOWN_UP * max(abs(first), 1e-6) + 1 or self._rises(loss)
         late = epoch >= 2 and self._all_steps >= _ENOUGH_STEPS
         stuck = self._fresh and late and not self._has_learned and loss > _NO_PROGRESS * first
         self._has_learned = self._has_learned or (late and not stuck)
@@ -320,7 +322,7 @@ class Doctor:
                 return self._good
             if ran_away or not any(f.illness is Illness.LEARNS_NOTHING for f in self.findings):
                 self._find_training(ran_away, first, loss, epoch, None)
-        else:
+        elif self._is_near_the_lowest(loss):
             self._good = state()
         self._losses.append(loss)
         if score is not None:
@@ -334,6 +336,16 @@ class Doctor:
         self._steps = 0
         return None
 
+    def _rises(self, loss: float) -> bool:
+        """Whether the loss, low once, has been rising for some epochs and is far from where it was."""
+        last = [*self._losses[-_RISING:], loss]
+        rising = len(last) > _RISING and all(one < two for one, two in pairwise(last))
+        return rising and loss > _BLOWN_UP * min(self._losses) > 0
+
+    def _is_near_the_lowest(self, loss: float) -> bool:
+        lowest = min(self._losses, default=loss)
+        return lowest <= 0 or loss <= _NEAR * lowest  # some losses are below 0 at their best
+
     def start(self, state: Callable[[], dict[str, Any]]) -> None:
         """Keeps what a rollback from the first epoch would need."""
         if self._care.rollbacks:
@@ -341,7 +353,8 @@ class Doctor:
 
     def _find_training(self, ran_away: bool, first: float, loss: float, epoch: int, action: str | None) -> None:
         if ran_away:
-            seen = f"the loss began at {first:.3g} and reached {self._worst:.3g}."
+            lowest = min([first, *self._losses])
+            seen = f"the loss began at {first:.3g}, fell to {lowest:.3g} and reached {self._worst:.3g}."
             self._find(Illness.DIVERGES, seen, "Lower learning_rate by ten, or warm up longer.", action, epoch + 1)
         else:
             seen = f"the loss began at {first:.3g} and is {loss:.3g} after {epoch + 1} epochs."

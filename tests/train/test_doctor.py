@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from mobiledistill import Batch, Care, Finding, Illness, InputError, Recipe, Tas
 from mobiledistill._student import predictor
 from mobiledistill.distill import HardTargets, Hints, Loss, SoftTargets, StandardizedTargets, TransferSet
 from mobiledistill.teachers import Cached, TorchTeacher
-from mobiledistill.train import read_findings
+from mobiledistill.train import Doctor, read_findings
 from tests.networks import Residual, Stripes
 
 RECIPE = Recipe(epochs=8, learning_rate=1e-2)
@@ -125,6 +125,17 @@ def _frozen() -> nn.Module:
     return student
 
 
+@pytest.mark.parametrize(
+    "losses", [[3.0, 0.5, 0.4, 0.5, 0.6, 0.7, 0.5], [3.0, 0.1, 0.5, 0.4, 0.6, 0.3], [1, -2, -1, 0, 1]]
+)
+def test_a_loss_that_moves_a_little_is_left_alone(losses: list[float]) -> None:
+    doctor = Doctor()
+    assert [doctor.epoch(epoch, 10, loss, None, True, dict) for epoch, loss in enumerate(losses)] == [None] * len(
+        losses
+    )
+    assert doctor.findings == []
+
+
 class TestPlanted:
     """Each illness is named; what can be healed, is."""
 
@@ -135,6 +146,18 @@ class TestPlanted:
         found, healed = _run(tmp_path / "heal", Stripes(), recipe=recipe)
         assert any(finding.action for finding in found)
         assert healed > without + 10
+
+    @pytest.mark.parametrize("rollbacks", [0, 1])
+    def test_a_loss_that_was_low_and_rises(self, rollbacks: int) -> None:
+        doctor = Doctor(Care(rollbacks=rollbacks))
+        told = [
+            doctor.epoch(epoch, 10, loss, None, True, partial(dict, after=loss))
+            for epoch, loss in enumerate([3.0, 0.5, 0.4, 0.7, 1.2, 2.0])
+        ]
+        assert told[:5] == [None] * 5
+        assert told[5] == ({"after": 0.4} if rollbacks else None)
+        assert _kinds(doctor.findings) == {Illness.DIVERGES}
+        assert "fell to 0.4" in doctor.findings[0].seen
 
     def test_a_temperature_of_100(self, tmp_path: Path) -> None:
         found, score = _run(tmp_path, Stripes(), loss=SoftTargets(temperature=100.0))

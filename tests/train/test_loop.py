@@ -12,9 +12,12 @@ import pytest
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.nn import functional
 
 from mobiledistill import Batch, InputError, Recipe, TrainingError
 from mobiledistill._lesson import Lesson
+from mobiledistill.distill import Distances, SoftTargets
+from mobiledistill.teachers import TorchTeacher
 from mobiledistill.train import Doctor, EpochLog, fit
 from tests.networks import Residual, Stripes
 
@@ -191,6 +194,28 @@ def test_16_bits_learn_as_well() -> None:
     fit(_lesson(_network()), TASK.train_batches, replace(RECIPE, epochs=1, precision="bf16"))
     unsaid = fit(_lesson(_network()), TASK.train_batches, replace(RECIPE, epochs=6, learning_rate=1e-2))
     assert unsaid == full  # the precision of an earlier training is not inherited
+
+
+def test_losses_are_computed_in_32_bits_where_the_student_is_not() -> None:
+    class Said(nn.Module):
+        """Answers what it is given, in 16 bits as autocast would."""
+
+        def __init__(self, sign: float) -> None:
+            super().__init__()
+            self.sign = sign
+
+        def forward(self, image: Tensor) -> Tensor:
+            return functional.linear(image.flatten(1)[:, :4], self.sign * torch.eye(4))
+
+    loss = SoftTargets(temperature=20.0, hard=0.5, soft=0.5) + Distances()
+    lesson = Lesson(TASK, {"main": Said(1.0)}, TorchTeacher(Said(-0.3)), loss)
+    batch = next(iter(TASK.train_batches(0)))
+    exact = {name: value.bfloat16().float() for name, value in batch.inputs.items()}
+    batch = replace(batch, inputs=exact, teacher_inputs=exact)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert Said(1.0)(batch.inputs["image"]).dtype is torch.bfloat16
+        halves = lesson(batch)
+    torch.testing.assert_close(halves, lesson(batch), rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("wrong", [{"accumulate": 0}, {"patience": -1}, {"precision": "fp8"}])
