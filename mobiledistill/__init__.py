@@ -27,7 +27,7 @@ from converters import (
     load_program,
     verify,
 )
-from mobiledistill import distill, quantize, teachers
+from mobiledistill import distill, factorize, quantize, teachers
 from mobiledistill._advise import Advice, PairAdvice, advise
 from mobiledistill._budget import Budget, Limit
 from mobiledistill._compress import compress
@@ -119,6 +119,7 @@ __all__ = [
     "convert",
     "devices",
     "distill",
+    "factorize",
     "load",
     "load_keras",
     "load_program",

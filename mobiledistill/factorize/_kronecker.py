@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from mobiledistill.factorize._base import Factorization, Part, Weights
@@ -26,7 +27,8 @@ class Kronecker(Factorization):
         W ~ A_1 x B_1 + ... + A_r x B_r     A (a, c), B (b, d)                             r (a c + b d) weights
 
     The best of these sums is the singular value decomposition of the weight rearranged, one block a row. A layer
-    whose sides are primes has no such parts.
+    whose sides are primes has no such parts. The parts fix how many channels the layer reads and writes: cut channels
+    first.
 
     Example:
         >>> module = nn.Sequential(nn.Linear(64, 128))
@@ -65,7 +67,8 @@ class Kronecker(Factorization):
         return contributions(_rearranged(layer, numbers_of(layer)), _rearranged(layer, other))
 
     def _module(self, layer: nn.Module, weights: Weights) -> nn.Module:
-        return KroneckerLinear(*weights, bias_of(layer))
+        within, between = weights
+        return KroneckerLinear(within, between, bias_of(layer))
 
 
 class KroneckerLinear(nn.Module):
@@ -84,10 +87,10 @@ class KroneckerLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(..., c d)`` to ``(..., a b)``."""
-        d = self.within.in_features
-        parts = self.within(x.unflatten(-1, (-1, d)))  # (..., c, b r)
-        mixed = self.between(parts.transpose(-1, -2).flatten(-2).unflatten(-1, (-1, self.between.in_features)))
-        answer: Tensor = mixed.transpose(-1, -2).flatten(-2)  # (..., b, a) to (..., a b)
+        parts = self.within(torch.unflatten(x, -1, (-1, self.within.in_features)))  # (..., c, b r)
+        turned = parts.transpose(-1, -2).flatten(-2)  # (..., b r c)
+        mixed = self.between(torch.unflatten(turned, -1, (-1, self.between.in_features)))  # (..., b, a)
+        answer: Tensor = mixed.transpose(-1, -2).flatten(-2)
         return answer if self.bias is None else answer + self.bias
 
 

@@ -20,7 +20,7 @@ class Separable(Factorization):
     You gain about ``k k / r`` of the weights and multiply-accumulates where channels are many; r = 1 is the depthwise
     separable convolution that phones run best (Howard et al. 2017, MobileNets). You lose what r filters an input
     channel cannot span: each channel keeps its r best, by singular value decomposition of its ``k k x out`` weights
-    (Guo et al. 2018, "Network decoupling")::
+    (Guo et al. 2018, "Network decoupling"). Above r = 1 channels that it reads cannot be cut any more: cut first::
 
         Conv2d(in, out, k)  ->  Conv2d(in, r in, k, groups=in), Conv2d(r in, out, 1)      r in (k k + out) weights
 

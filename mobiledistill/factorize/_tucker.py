@@ -99,4 +99,5 @@ def _in_bases(weight: Tensor, outward: Tensor, inward: Tensor) -> Tensor:
 
 def _basis(unfolded: Tensor) -> Tensor:
     """All left singular vectors, the strongest first; those of the squares are a whole basis even of a tall matrix."""
-    return torch.linalg.eigh(unfolded @ unfolded.T).eigenvectors.flip(1)
+    vectors: Tensor = torch.linalg.eigh(unfolded @ unfolded.T).eigenvectors
+    return vectors.flip(1)

@@ -31,6 +31,7 @@ class TestLowRank(FactorizationContract):
         "block": ["tokens", "query", "key", "value", "out", "feed_forward.0", "feed_forward.2", "head"],
         "bag": ["table", "wide", "head"],
     }
+    cuttable: ClassVar[list[str]] = ["stem.0.expand", "first.expand"]
     layers = st.one_of(linears(), convolutions(), embeddings())
     foreign: ClassVar[Mapping[str, nn.Module]] = {
         "has 8 groups": nn.Sequential(nn.Conv2d(8, 8, 3, groups=8)),
