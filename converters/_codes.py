@@ -20,7 +20,7 @@ from torch import fx
 
 from converters._fold import CONSTANT_KINDS, store_constant
 
-__all__ = ["Codes", "CodesInLayout", "codes_like", "fold_codes"]
+__all__ = ["Codes", "CodesInLayout", "codes_like", "fold_codes", "packed"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +71,15 @@ class CodesInLayout:
         """Along which the scales go, where they go along one."""
         shape = () if self.scale is None else self.scale.shape
         return next((axis for axis, length in enumerate(shape) if length > 1), 0)
+
+
+def packed(integers: NDArray[np.integer], bits: int) -> NDArray[np.uint8]:
+    """Integers of 2, 4 or 8 bits in bytes, the first in the lowest bits."""
+    per_byte = 8 // bits
+    flat = integers.reshape(-1).astype(np.int8).view(np.uint8) & (2**bits - 1)
+    rows = np.append(flat, np.zeros(-len(flat) % per_byte, np.uint8)).reshape(-1, per_byte)
+    joined: NDArray[np.uint8] = np.bitwise_or.reduce(rows << (bits * np.arange(per_byte, dtype=np.uint8)), axis=1)
+    return joined
 
 
 def fold_codes(exported: torch.export.ExportedProgram) -> list[Codes]:
@@ -201,4 +210,6 @@ def _codes(value: torch.Tensor, sources: list[tuple[str, torch.Tensor]]) -> Code
         spread = spread.repeat(length // count, axis)
     if not np.array_equal(numbers.astype(np.float32) * spread, values):
         return None
-    return Codes(name, values, numbers, blocks, None, 4 if np.abs(numbers).max(initial=0) <= 7 else 8)
+    sizes = np.abs(numbers.astype(np.int16))
+    bits = next(bits for bits, most in ((2, 1), (4, 7), (8, 128)) if sizes.max(initial=0) <= most)
+    return Codes(name, values, numbers, blocks, None, 1 if bits == 2 and sizes.min(initial=1) == 1 else bits)

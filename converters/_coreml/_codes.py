@@ -18,8 +18,8 @@ _NAMESPACE = "mobiledistill"
 
 
 def needs_ios18(codes: Sequence[Codes]) -> bool:
-    """Whether a weight is in integers of 4 bits or in blocks; iOS16 has integers of 8 bits a channel, and palettes."""
-    return any(one.table is None and (one.bits == 4 or one.block is not None) for one in codes)
+    """Whether a weight is in integers below 8 bits or in blocks; iOS16 has those of 8 bits a channel, and palettes."""
+    return any(one.table is None and (one.bits < 8 or one.block is not None) for one in codes)
 
 
 def store_codes_pass(codes: Sequence[Codes]) -> tuple[str, dict[str, Any]]:
@@ -30,6 +30,8 @@ def store_codes_pass(codes: Sequence[Codes]) -> tuple[str, dict[str, Any]]:
         before: weight = const(float32 (64, 128)); linear(weight=weight)
         after:  weight = constexpr_blockwise_shift_scale(data=int4 (64, 128), scale=(64, 1)); linear(weight=weight)
         or:     weight = constexpr_lut_to_dense(indices=uint2 (64, 128), lut=(1, 1, 4, 1)); linear(weight=weight)
+
+    Integers of 2 bits and signs become the second form with a table for each scale.
     """
     _register()
     return f"{_NAMESPACE}::{_PASS}", {"codes": list(codes)}
@@ -81,6 +83,13 @@ def _constant(operation: Any, found: CodesInLayout) -> Any:
         return _construct_constexpr_lut_op(found.integers, table, name=name, before_op=operation)
     assert found.scale is not None  # noqa: S101  (no table: scales)
     scale = found.scale.astype(dtype)
+    if found.codes.bits <= 2:  # Core ML has no such integers, but tables of two or four values for each scale
+        indices = found.integers.astype(np.int8).view(np.uint8) & 3
+        meanings = [0, 1, 0, -1]
+        if found.codes.bits == 1:
+            indices, meanings = indices >> 1, [1, -1]
+        tables = (scale[..., None] * np.array(meanings, dtype))[..., None]
+        return _construct_constexpr_lut_op(indices, tables, name=name, before_op=operation)
     return _construct_constexpr_dequant_op(
         found.integers.astype(np.int8), None, scale, axis=found.axis, name=name, before_op=operation
     )

@@ -106,7 +106,7 @@ def _target(
     elif any("quantized_decomposed" in kind for kind in kinds):  # iOS16 could hold them; coremltools cannot write them
         needs.append(("iOS17", "quantized weights as the module spells them", "leave them float"))
     if half_bytes:
-        needs.append(("iOS18", "weights in 4-bit integers or in blocks", "take WeightOnly(8) or a Palette"))
+        needs.append(("iOS18", "weights in integers below 8 bits or in blocks", "take WeightOnly(8) or a Palette"))
     if wanted is None:
         return max((target for target, _, _ in needs), default="iOS16")
     for target, feature, remedy in needs:

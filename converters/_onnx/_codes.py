@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from converters._codes import Codes, CodesInLayout, codes_like
+from converters._codes import Codes, CodesInLayout, codes_like, packed
 from converters._errors import ConversionError
 from converters._onnx._graph import GraphView, add_constant, set_nodes
 from converters._onnx._libraries import onnx_library
 
-__all__ = ["OPSET_OF_HALF_BYTES", "opset_for", "store_codes"]
+__all__ = ["opset_for", "store_codes"]
 
-OPSET_OF_HALF_BYTES = 21
-"""The first opset with 4-bit integers; onnxruntime has it since 1.18."""
+_FIRST_OPSETS = {1: 25, 2: 25, 4: 21, 8: 0}
+"""With integers of so many bits; onnxruntime has 4 since 1.18 and 2 since 1.24."""
 
 
 def opset_for(codes: Sequence[Codes], opset: int) -> int:
@@ -26,12 +26,12 @@ def opset_for(codes: Sequence[Codes], opset: int) -> int:
         ConversionError: no opset can.
     """
     for one in codes:
-        if one.table is not None and one.bits not in (4, 8):
+        if one.table is not None and one.bits not in (2, 4, 8):
             raise ConversionError(
-                f"{one.name or 'A weight'} is a palette of {one.bits} bits: ONNX stores 4 or 8; Core ML has the others."
+                f"{one.name or 'A weight'} is a palette of {one.bits} bits: ONNX stores 2, 4 or 8; Core ML has the"
+                " others."
             )
-    needs = any(one.bits == 4 for one in codes)
-    return max(opset, OPSET_OF_HALF_BYTES) if needs else opset
+    return max([opset, *(_FIRST_OPSETS[one.bits] for one in codes)])
 
 
 def store_codes(model: Any, codes: Sequence[Codes]) -> None:
@@ -83,11 +83,10 @@ def _add_integers(graph: Any, like: str, found: CodesInLayout) -> str:
     onnx = onnx_library()
     integers: NDArray[Any] = np.ascontiguousarray(found.integers)
     name = add_constant(graph, like, integers)
-    if found.codes.bits == 4:
-        kind = onnx.TensorProto.UINT4 if found.codes.table is not None else onnx.TensorProto.INT4
-        flat = integers.reshape(-1).astype(np.uint8) & 0xF
-        pairs = np.append(flat, np.zeros(len(flat) % 2, np.uint8)).reshape(-1, 2)
-        tensor = graph.initializer[-1]
-        tensor.data_type = kind
-        tensor.raw_data = (pairs[:, 0] | (pairs[:, 1] << 4)).tobytes()
+    bits = max(2, found.codes.bits)  # no type holds a sign alone
+    if bits < 8:
+        types, tensor = onnx.TensorProto, graph.initializer[-1]
+        signed, unsigned = {2: (types.INT2, types.UINT2), 4: (types.INT4, types.UINT4)}[bits]
+        tensor.data_type = signed if found.codes.table is None else unsigned
+        tensor.raw_data = packed(integers, bits).tobytes()
     return name

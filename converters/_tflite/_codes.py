@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from converters._codes import Codes, CodesInLayout, codes_like
+from converters._codes import Codes, CodesInLayout, codes_like, packed
 from converters._errors import ConversionError
 from converters._tflite._schema import constant, operator_code, schema
 
 __all__ = ["check_codes", "store_codes"]
 
-_PER_CHANNEL_VERSION, _HALF_BYTES_VERSION = 5, 6  # of DEQUANTIZE
+_VERSIONS = {2: 7, 4: 6, 8: 5}  # of DEQUANTIZE, by the bits that it reads
 
 
 def check_codes(codes: Sequence[Codes]) -> None:
@@ -58,22 +58,20 @@ def store_codes(model: Any, codes: Sequence[Codes]) -> None:
 def _put(model: Any, graph: Any, index: int, found: CodesInLayout, buffers: dict[int, int]) -> Any:
     """Makes tensor ``index`` a computed one, fed by integers; returns the operator that feeds it."""
     tensor, stored = graph.tensors[index], schema().TensorT()
-    half_bytes = found.codes.bits == 4
+    bits = max(2, found.codes.bits)  # no type holds a sign alone
     if tensor.buffer not in buffers:
         buffer = schema().BufferT()
-        integers = found.integers.reshape(-1).astype(np.int8).view(np.uint8)
-        buffer.data = _in_half_bytes(integers) if half_bytes else integers
+        buffer.data = packed(found.integers, bits)
         buffers[tensor.buffer] = len(model.buffers)
         model.buffers.append(buffer)
     stored.shape, stored.hasRank = tensor.shape, tensor.hasRank
-    stored.type = schema().TensorType.INT4 if half_bytes else schema().TensorType.INT8
+    types = schema().TensorType
+    stored.type = {2: types.INT2, 4: types.INT4, 8: types.INT8}[bits]
     stored.buffer, stored.quantization = buffers[tensor.buffer], _grid(found)
     graph.tensors.append(stored)
     tensor.buffer, tensor.quantization = 0, None
     operator = schema().OperatorT()
-    operator.opcodeIndex = operator_code(
-        model, "DEQUANTIZE", _HALF_BYTES_VERSION if half_bytes else _PER_CHANNEL_VERSION
-    )
+    operator.opcodeIndex = operator_code(model, "DEQUANTIZE", _VERSIONS[bits])
     operator.inputs, operator.outputs = [len(graph.tensors) - 1], [index]
     return operator
 
@@ -85,10 +83,3 @@ def _grid(found: CodesInLayout) -> Any:
     grid.zeroPoint = np.zeros(found.scale.size, np.int64)
     grid.quantizedDimension = found.axis
     return grid
-
-
-def _in_half_bytes(integers: Any) -> Any:
-    """Two to a byte, the first in the low half."""
-    nibbles = integers & 0xF
-    pairs = np.append(nibbles, np.zeros(len(nibbles) % 2, np.uint8)).reshape(-1, 2)
-    return pairs[:, 0] | (pairs[:, 1] << 4)

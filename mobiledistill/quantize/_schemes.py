@@ -42,15 +42,17 @@ class Fp16:
 
 @dataclass(frozen=True)
 class WeightOnly:
-    """Weights in integers of 8 or 4 bits, unpacked to floats where they are read; activations stay float.
+    """Weights in integers of 8 bits or less, unpacked to floats where they are read; activations stay float.
 
     You gain bytes, almost without loss in 8 bits, and need no calibration; you gain no integer kernels. Each output
-    channel has a scale, or each block of a row, which 4 bits often need (a scale costs 4 bytes). Layers of less than
-    256 weights stay float.
+    channel has a scale, or each block of a row, which 4 bits often need (a scale costs 4 bytes). Two bits are ternary
+    weights, -1, 0 and 1 times the scale (Li and Liu 2016), one bit is their signs (Rastegari et al. 2016): both have to
+    be trained, which ``compress`` does. Layers of less than 256 weights stay float.
 
     Args:
-        bits: 8 or 4. Core ML has 4 from iOS 18 on, ONNX from opset 21 on; in TFLite layers of 4 bits leave XNNPACK and
-            run several times slower than floats.
+        bits: 8, 4, 2 or 1. Below 8, Core ML has them from iOS 18 on and ONNX from opset 21 on, with 2 and 1 from 25
+            on; in TFLite layers of 4 bits leave XNNPACK and run several times slower than floats, and 2 and 1 need
+            LiteRT 2. TFLite and ONNX store signs in 2 bits, which a store's compression brings back to about one.
         block: of a linear layer or a table, how many weights of a row share a scale, such as 32; rows of another
             length share one. TFLite has no blocks, Core ML has them from iOS 18 on.
     """
@@ -59,15 +61,15 @@ class WeightOnly:
     block: int | None = None
 
     def __post_init__(self) -> None:
-        if self.bits not in (4, 8):
-            raise InputError(f"WeightOnly has 4 or 8 bits, but got {self.bits!r}; for others take a Palette.")
+        if self.bits not in (1, 2, 4, 8):
+            raise InputError(f"WeightOnly has 1, 2, 4 or 8 bits, but got {self.bits!r}; for others take a Palette.")
         if self.block is not None and self.block < 2:
             raise InputError(f"block must be 2 or more, 32 is usual, but got {self.block!r}.")
 
     @property
     def bytes_per_weight(self) -> float:
         """As stored, scales of blocks included."""
-        return self.bits / 8 + (4 / self.block if self.block else 0)
+        return max(2, self.bits) / 8 + (4 / self.block if self.block else 0)
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,8 @@ class Palette:
     """Weights drawn from a table of few values a layer (k-means; Han et al. 2016); activations stay float.
 
     You gain down to 2 bits a weight in Core ML, on every target; values lie where weights are dense, so 4 bits lose
-    less than 4-bit integers do. Tables learn on under training, which value a weight takes does not. ONNX stores 4 and
-    8 bits; TFLite would look every weight up on every call, and is refused.
+    less than 4-bit integers do. Tables learn on under training, which value a weight takes does not. ONNX stores 2, 4
+    and 8 bits; TFLite would look every weight up on every call, and is refused.
 
     Args:
         bits: of an index: 2, 4, 6 or 8.

@@ -20,6 +20,7 @@ __all__ = ["CodedLayer", "coded"]
 _LEAST_WEIGHTS = 256  # below that a table or a scale costs more bytes than it saves
 _CLIPPINGS = torch.linspace(0.6, 1.0, 17)
 _ROUNDS = 50
+_REACH = 3.0  # steps: with a grid of -1, 0 and 1 a good part of all weights lies beyond its end, and has to learn on
 _SAMPLED = 200_000
 
 Weighted = nn.Conv1d | nn.Conv2d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.Linear | nn.Embedding
@@ -85,7 +86,7 @@ class IntegerWeight(nn.Module):
 
     Args:
         weight: float.
-        bits: 8 or 4.
+        bits: 8, 4, 2 (then they are -1, 0 and 1) or 1 (-1 and 1).
         block: weights of a row that share a scale; None: all of a channel.
         axis: of the output channels.
     """
@@ -95,14 +96,18 @@ class IntegerWeight(nn.Module):
 
     def __init__(self, weight: Tensor, bits: int, block: int | None, axis: int) -> None:
         super().__init__()
-        self._most = 2 ** (bits - 1) - 1
+        self._most = max(1, 2 ** (bits - 1) - 1)
+        self._has_zero = bits > 1
+        self._reach = self._most if bits > 2 else _REACH
         self._shape = tuple(weight.shape)
         rows = weight.shape[0] if block else weight.shape[axis]
         self._apart = (rows, -1, block) if block else (*weight.shape,)
         self._axis = axis
         self._block = block
         self.weight = nn.Parameter(weight.clone())
-        self.log_scale = nn.Parameter(_least_squares_scale(self._grouped(weight), self._most).log())
+        groups = self._grouped(weight)
+        scale = _least_squares_scale(groups, self._most) if self._has_zero else groups.abs().mean(1).clamp_min(1e-6)
+        self.log_scale = nn.Parameter(scale.log())
         self.frozen = False
 
     def forward(self) -> Tensor:
@@ -111,8 +116,8 @@ class IntegerWeight(nn.Module):
         scale = self.log_scale.exp()[:, None]
         groups = self._grouped(self.weight)
         steps = groups / scale
-        rounded = steps + (torch.round(steps).clamp(-self._most, self._most) - steps).detach()
-        inside = steps.abs() <= self._most  # beyond, only the scale learns
+        rounded = steps + (self._rounded(steps) - steps).detach()
+        inside = steps.abs() <= self._reach  # beyond, only the scale learns
         value = torch.where(inside, rounded, torch.sign(steps).detach() * self._most) * scale
         return self._ungrouped(value)
 
@@ -120,14 +125,18 @@ class IntegerWeight(nn.Module):
         """Rounds for good."""
         with torch.no_grad():
             scale = self.log_scale.exp()[:, None]
-            integers = torch.round(self._grouped(self.weight) / scale).clamp(-self._most, self._most)
-            integers = self._ungrouped(integers).to(torch.int8)
+            integers = self._ungrouped(self._rounded(self._grouped(self.weight) / scale)).to(torch.int8)
         spread = [-1 if axis == self._axis else 1 for axis in range(len(self._shape))]
         scale = scale.reshape(self._shape[0], -1, 1) if self._block else scale.reshape(spread)
         del self.weight, self.log_scale
         self.register_buffer("integers", integers)
         self.register_buffer("scale", scale.clone())
         self.frozen = True
+
+    def _rounded(self, steps: Tensor) -> Tensor:
+        if not self._has_zero:
+            return torch.where(steps >= 0, 1.0, -1.0)
+        return torch.round(steps).clamp(-self._most, self._most)
 
     def _grouped(self, weight: Tensor) -> Tensor:
         """One row for all that share a scale."""

@@ -15,7 +15,9 @@ from converters import InputError, Program
 from mobiledistill.quantize import Int8, LayerScheme, Mixed, Palette, WeightOnly, freeze, post_training, prepare
 from mobiledistill.quantize._weights import CodedLayer, coded
 
-SCHEMES: tuple[LayerScheme, ...] = (WeightOnly(8), WeightOnly(4), WeightOnly(4, block=16), Palette(4), Palette(2))
+SCHEMES: tuple[LayerScheme, ...] = (
+    WeightOnly(8), WeightOnly(4), WeightOnly(4, block=16), WeightOnly(2), WeightOnly(1), Palette(4), Palette(2)
+)  # fmt: skip
 
 
 class Net(nn.Module):
@@ -45,11 +47,29 @@ def _sqnr_db(reference: Tensor, answer: Tensor) -> float:
     return 10 * math.log10(float(reference.detach().var() / (reference - answer.detach()).square().mean()))
 
 
-@pytest.mark.parametrize(("scheme", "least_db"), [*zip(SCHEMES, (40.0, 15.0, 16.0, 18.0, 5.0), strict=True)])
+@pytest.mark.parametrize(("scheme", "least_db"), [*zip(SCHEMES, (40.0, 15.0, 16.0, 3.0, 1.0, 18.0, 5.0), strict=True)])
 def test_without_training_answers_stay_close(program: Program, scheme: LayerScheme, least_db: float) -> None:
     (stored,) = post_training(program, scheme=scheme)
     ids = torch.randint(0, 40, (64, 12))
     assert _sqnr_db(program(ids=ids)["logits"], stored(ids=ids)["logits"]) > least_db
+
+
+@pytest.mark.parametrize(("bits", "values"), [(2, {-1, 0, 1}), (1, {-1, 1})])
+def test_two_bits_are_ternary_and_one_bit_is_a_sign(program: Program, bits: int, values: set[int]) -> None:
+    frozen = freeze(prepare({"main": program.module}, WeightOnly(bits)))
+    layers = [layer for layer in frozen.modules() if isinstance(layer, CodedLayer)]
+    assert layers
+    for layer in layers:
+        assert set(layer.code.integers.unique().tolist()) == values
+
+
+def test_weights_beyond_a_grid_of_signs_go_on_learning() -> None:
+    layer = nn.Linear(64, 32)
+    found = coded(layer, WeightOnly(1))
+    assert found is not None
+    found(torch.randn(8, 64)).square().sum().backward()
+    learning = found.code.weight.grad != 0  # type: ignore[union-attr]
+    assert float(learning.float().mean()) > 0.9
 
 
 def test_blocks_of_a_row_round_finer_than_the_row() -> None:
