@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
-from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,6 +29,7 @@ _LARGEST = 1 << 30  # bytes of all files together
 _MOST_TIMES = 2500  # a bit costs at least 0.00048 bits, so a byte of payload becomes at most 2,073
 _MOST_FILES, _LONGEST_NAME, _MOST_SEGMENTS = 100_000, 4096, 1_000_000
 _LARGEST_LIST = 1 << 26
+_LONGEST_NUMBER = 5  # bytes
 
 _ELEMENT_BITS = (2, 4, 6, 8)
 _WIDE_BITS = (16, 32, 64)
@@ -69,16 +69,14 @@ def _segments(contents: Contents, content: bytes) -> list[Segment]:
 
 
 def _coded(names: bytes, content: bytes, segments: Sequence[Segment]) -> bytes:
-    from mobiledistill.archive._coder import Coder
+    from mobiledistill.archive._coder import PRIMER, Coder
 
     listed = names + _listed(segments)
     values = np.frombuffer(content, np.uint8).copy()
     structure = values[_outside(segments, len(values))]
-    start = _primer()
-    stream = np.concatenate([start, np.frombuffer(_number(len(listed)) + listed, np.uint8), structure])
+    stream = np.concatenate([PRIMER, np.frombuffer(_number(len(listed)) + listed, np.uint8), structure])
     coder = Coder(len(content))
-    coder.learn(stream, len(start))
-    coder.structure(stream, len(start), len(stream))
+    coder.structure(stream, len(PRIMER), len(stream))
     for number, one in enumerate(segments):
         if one.scalar < 0:
             _code_segment(coder, values, one, number)
@@ -141,12 +139,6 @@ def _number(value: int) -> bytes:
 # -- both ----------------------------------------------------------------------------------------------------------
 
 
-@cache
-def _primer() -> NDArray[np.uint8]:
-    """Structure as models have it, read before any archive, so that even the first bytes are expected."""
-    return np.frombuffer(Path(__file__).with_name("primer.bin").read_bytes(), np.uint8)
-
-
 def _outside(segments: Sequence[Segment], size: int) -> NDArray[np.bool_]:
     """Which bytes lie in no tensor."""
     outside = np.ones(size, np.bool_)
@@ -185,7 +177,7 @@ def extracted(archive: bytes, name: str) -> Contents:
             " install a newer one."
         )
     try:
-        size, at = _read_number(archive, 4, 5)
+        size, at = _read_number(archive, 4)
         checksum = int.from_bytes(archive[at : at + 4], "little")
         payload = archive[at + 4 :]
         if len(archive) < at + 4 or size > _LARGEST or size > _MOST_TIMES * (len(payload) + 8):
@@ -210,22 +202,19 @@ def _stored(payload: bytes, size: int) -> tuple[bytes, bytes]:
 
 
 def _decoded(payload: bytes, size: int) -> tuple[bytes, bytes]:
-    from mobiledistill.archive._coder import Coder
+    from mobiledistill.archive._coder import PRIMER, Coder
 
     coder = Coder(size, payload)
-    start = _primer()
-    coder_stream = np.concatenate([start, np.zeros(8, np.uint8)])
-    coder.learn(coder_stream, len(start))
-    at = len(start)
-    while True:
-        coder.structure(coder_stream, at, at + 1)
-        at += 1
-        if coder_stream[at - 1] < 128 or at - len(start) == 5:
+    start = np.concatenate([PRIMER, np.zeros(_LONGEST_NUMBER, np.uint8)])
+    for at in range(len(PRIMER), len(start)):
+        coder.structure(start, at, at + 1)
+        if start[at] < 128:
             break
-    length, _ = _read_number(coder_stream[len(start) : at].tobytes(), 0, 5)
+    at += 1
+    length, _ = _read_number(start[len(PRIMER) : at].tobytes(), 0)
     if length > min(_LARGEST_LIST, _MOST_TIMES * (len(payload) + 8)):
         raise _Damaged
-    stream = np.concatenate([coder_stream[:at], np.zeros(length + size, np.uint8)])
+    stream = np.concatenate([start[:at], np.zeros(length + size, np.uint8)])
     coder.structure(stream, at, at + length)
     if coder.starved():
         raise _Damaged
@@ -361,9 +350,9 @@ def _collide(names: Mapping[str, bytes]) -> bool:
     return any(parent.as_posix() in paths for path in paths for parent in PurePosixPath(path).parents)
 
 
-def _read_number(content: bytes, at: int, longest: int) -> tuple[int, int]:
+def _read_number(content: bytes, at: int) -> tuple[int, int]:
     value = 0
-    for place in range(longest):
+    for place in range(_LONGEST_NUMBER):
         if at + place >= len(content):
             raise _Damaged
         byte = content[at + place]
@@ -381,7 +370,7 @@ class _Numbers:
         self.at = at
 
     def next(self) -> int:
-        value, self.at = _read_number(self._content, self.at, 5)
+        value, self.at = _read_number(self._content, self.at)
         return value
 
     def bytes(self, count: int) -> bytes:

@@ -102,7 +102,7 @@ def _packed_bits(data: bytes) -> int:
         elements = bits[: len(bits) // width * width].reshape(-1, width) @ (1 << np.arange(width))
         counts = np.bincount(elements, minlength=1 << width)
         counts = counts[counts > 0]
-        costs[width] = float(-(counts * np.log2(counts / len(elements))).sum()) + 8 * len(counts)
+        costs[width] = float(-(counts * np.log2(counts / len(elements))).sum()) + 2 * len(counts)  # to be learned
     return min(costs, key=lambda width: costs[width])
 
 
