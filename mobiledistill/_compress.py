@@ -322,6 +322,7 @@ def _finish(
             *(f"The doctor, {finding.told()}" for finding in job.findings),
         ),
         pictures=_pictures(job, files),
+        sensitivity=source.sensitivity,
     )
     return _report(job, result)
 
@@ -458,11 +459,12 @@ def _teacher_score(job: Job, split: Split) -> Score:
 
 
 def _shape(plan: Plan) -> dict[str, object]:
-    return {"plan": dict(plan.channels), "width": plan.width, "depth": plan.depth}
+    return {"plan": dict(plan.channels), "dropped": plan.dropped, "width": plan.width, "depth": plan.depth}
 
 
 def _plan_note(plan: Plan) -> str:
     if plan.width is not None:
         return f"width {plan.width}, depth {plan.depth}"
     kept, total = sum(plan.channels.values()), sum(plan.original_channels.values())
-    return f"{kept} of {total} channels"
+    dropped = f", {len(plan.dropped)} blocks left out" if plan.dropped else ""
+    return f"{kept} of {total} channels{dropped}"

@@ -1,4 +1,4 @@
-"""A plan: what becomes of every group of channels, as data that can be printed, saved, edited and applied."""
+"""A plan: what becomes of every part of a model, as data that can be printed, saved, edited and applied."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ class Plan:
     Attributes:
         channels: how many channels each group keeps, by the path of the first layer that writes them.
         original_channels: how many there were.
+        dropped: paths of the blocks that are left out.
         bits: bits a weight is stored in.
         width: where the student comes from a (width, depth) family, its width; else None.
         depth: likewise.
@@ -30,6 +31,7 @@ class Plan:
 
     channels: Mapping[str, int] = field(default_factory=dict)
     original_channels: Mapping[str, int] = field(default_factory=dict)
+    dropped: tuple[str, ...] = ()
     bits: int = 8
     width: int | None = None
     depth: int | None = None
@@ -39,6 +41,11 @@ class Plan:
         numbers = (*self.channels.values(), *self.original_channels.values(), self.bits, *chosen)
         if wrong := [number for number in numbers if type(number) is not int]:
             raise InputError(f"The plan holds {wrong[0]!r:.60}, which is no whole number; write channels as numbers.")
+        if wrong_paths := [path for path in self.dropped if type(path) is not str]:
+            raise InputError(
+                f"The plan drops {wrong_paths[0]!r:.60}, which is no path of a block; write paths as text."
+            )
+        object.__setattr__(self, "dropped", tuple(self.dropped))  # JSON has lists alone
         for name, kept in self.channels.items():
             most = self.original_channels.get(name)
             if most is None or not 1 <= kept <= most:
@@ -46,8 +53,8 @@ class Plan:
 
     @property
     def cuts_nothing(self) -> bool:
-        """Whether every channel stays; a family's member is never the whole of anything."""
-        return self.width is None and dict(self.channels) == dict(self.original_channels)
+        """Whether everything stays; a family's member is never the whole of anything."""
+        return self.width is None and not self.dropped and dict(self.channels) == dict(self.original_channels)
 
     def to_json(self) -> str:
         """The plan as JSON text."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -18,6 +19,7 @@ from mobiledistill._task import Metric, Score
 
 if TYPE_CHECKING:
     from mobiledistill.devices import LatencyPerUse, Measurement
+    from mobiledistill.search import Sensitivity
 
 __all__ = ["Artifact", "BudgetError", "CompressionResult", "Ending", "LimitCheck", "Status", "TeacherFacts"]
 
@@ -136,6 +138,7 @@ class CompressionResult:
         seconds: wall time by phase.
         layers: (layer, weights before, weights after).
         pictures: (caption, PNG file) of what teacher and student answer, where the task can draw it.
+        sensitivity: how much the loss rises with each cut alone; None where nothing was cut out of anything.
     """
 
     task: str
@@ -154,6 +157,7 @@ class CompressionResult:
     report_path: Path | None = None
     notes: Sequence[str] = field(default_factory=tuple)
     pictures: Sequence[tuple[str, Path]] = field(default_factory=tuple)
+    sensitivity: Sensitivity | None = None
 
     @property
     def met(self) -> bool:
@@ -197,6 +201,7 @@ class CompressionResult:
             "artifacts": {format: _artifact_dict(artifact) for format, artifact in self.artifacts.items()},
             "plan": json.loads(self.plan.to_json()),
             "layers": [list(layer) for layer in self.layers],
+            "sensitivity": None if self.sensitivity is None else _sensitivity_dict(self.sensitivity),
             "history": [list(entry) for entry in self.history],
             "rounds": list(self.rounds),
             "notes": list(self.notes),
@@ -244,6 +249,14 @@ class BudgetError(MobileDistillError):
 
 def _score_dict(score: Score) -> dict[str, Any]:
     return {"value": score.value, "n": score.n, "ci95": list(score.ci95)}
+
+
+def _sensitivity_dict(found: Sensitivity) -> dict[str, Any]:
+    rises = {
+        name: [[kept, rise if math.isfinite(rise) else None] for kept, rise in points.items()]
+        for name, points in found.rises.items()
+    }
+    return {"loss": found.loss, "rises": rises, "seconds": round(found.seconds, 2)}
 
 
 def _check_dict(check: LimitCheck) -> dict[str, Any]:

@@ -21,13 +21,14 @@ from torch.utils._pytree import tree_map_only
 from converters import InputError
 from mobiledistill.quantize import KeepFloat
 
-__all__ = ["ChannelGroup", "LayerShape", "Run", "channel_groups", "cut", "importance", "layer_shapes"]
+__all__ = ["ChannelGroup", "LayerShape", "Run", "Trials", "channel_groups", "cut", "importance", "layer_shapes"]
 
 Run = Callable[[nn.Module], tuple[Tensor, ...]]
 """Runs a module on example inputs, every signature of it, and returns all outputs."""
 
 _LAYERS = (nn.Conv2d, nn.Linear)
 _WRITERS = (*_LAYERS, nn.Embedding)
+_OF_LAYERS = ("weight", "bias")
 _BLOCKS = (1, 4, 8, 16, 24, 32, 48, 64, 96, 128)  # channels that can only leave together, tried in this order
 
 
@@ -64,6 +65,7 @@ class LayerShape:
         channels: its output channels, each of which has a scale and a bias; none in an embedding.
         writes: name of the group its outputs belong to, None where they cannot be cut.
         reads: likewise of its inputs; None too for a depthwise layer, whose weights shrink with its outputs alone.
+        blocks: the blocks that can be left out and that it lies in.
     """
 
     name: str
@@ -72,6 +74,7 @@ class LayerShape:
     channels: int
     writes: str | None
     reads: str | None
+    blocks: tuple[str, ...] = ()
 
 
 def channel_groups(module: nn.Module, run: Run) -> tuple[ChannelGroup, ...]:
@@ -97,8 +100,11 @@ def channel_groups(module: nn.Module, run: Run) -> tuple[ChannelGroup, ...]:
     return tuple(found)
 
 
-def layer_shapes(module: nn.Module, run: Run, groups: Iterable[ChannelGroup]) -> tuple[LayerShape, ...]:
-    """Weights and multiply-accumulates of every layer and embedding, with the groups they shrink with."""
+def layer_shapes(
+    module: nn.Module, run: Run, groups: Iterable[ChannelGroup], blocks: Iterable[str] = ()
+) -> tuple[LayerShape, ...]:
+    """Weights and multiply-accumulates of every layer and embedding, with the groups and blocks they shrink with."""
+    blocks = tuple(blocks)
     positions: dict[str, int] = {}
     layers = {path: part for path, part in module.named_modules() if isinstance(part, _WRITERS)}
 
@@ -123,6 +129,7 @@ def layer_shapes(module: nn.Module, run: Run, groups: Iterable[ChannelGroup]) ->
             channels=part.weight.shape[0] if isinstance(part, _LAYERS) else 0,
             writes=writes.get(path),
             reads=None if _is_depthwise(part) else reads.get(path),
+            blocks=tuple(block for block in blocks if path.startswith(f"{block}.")),
         )
         for path, part in layers.items()
     )
@@ -175,6 +182,36 @@ def cut(module: nn.Module, run: Run, channels: Mapping[str, int], scores: Mappin
             gone = scores[name].argsort(stable=True)[: width - kept].tolist()
             _prune(smaller, graph, name, sorted(gone))
     return smaller
+
+
+class Trials:
+    """Cuts a copy of a module for a moment, in one group at a time: what is coupled is found once for all of them.
+
+    Args:
+        module: a float module; not changed.
+        run: runs the module on example inputs.
+    """
+
+    def __init__(self, module: nn.Module, run: Run) -> None:
+        self._module = copy.deepcopy(module)
+        self._run = run
+        self._graph = _dependency_graph(self._module, run)
+
+    @contextmanager
+    def cut(self, name: str, gone: list[int]) -> Iterator[nn.Module]:
+        """The module without the channels ``gone`` of the group ``name``; afterwards it is whole again."""
+        parts = list(self._module.modules())
+        before = [(part, dict(part._parameters), dict(part._buffers), dict(part.__dict__)) for part in parts]
+        _prune(self._module, self._graph, name, gone)
+        try:
+            yield self._module
+        finally:
+            for part, parameters, buffers, attributes in before:
+                part.__dict__.update(attributes)
+                part._parameters.update(parameters)
+                part._buffers.update(buffers)
+            if any(name for _, parameters, _, _ in before for name in parameters if not name.endswith(_OF_LAYERS)):
+                self._graph = _dependency_graph(self._module, self._run)  # it follows free parameters by identity
 
 
 def _coupled(module: nn.Module, graph: Any) -> dict[str, Any]:

@@ -17,12 +17,14 @@ from mobiledistill.report._sections import (
     Layers,
     PhaseRow,
     RoundRow,
+    Sensitivities,
     Training,
     groups_of,
     latencies_of,
     layers_of,
     phase_row,
     round_row,
+    sensitivities_of,
     training_of,
 )
 from mobiledistill.report._tables import (
@@ -75,6 +77,7 @@ class Page:
     paths: Sequence[tuple[str, str]]
     layers: Layers
     groups: Sequence[tuple[str, str]]
+    sensitivities: Sensitivities | None
     latencies: Latencies | None
     training: Training | None
     rounds: Sequence[RoundRow]
@@ -113,6 +116,7 @@ def page_of(data: Data) -> Page:
         paths=[(format_name(format), str(file["path"])) for format, file in data["artifacts"].items()],
         layers=layers_of(data),
         groups=groups_of(data["plan"]),
+        sensitivities=sensitivities_of(data),
         latencies=latencies_of(data),
         training=training_of(data),
         rounds=[round_row(data, number, entry) for number, entry in enumerate(data["rounds"], start=1)],

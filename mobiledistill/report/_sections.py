@@ -19,12 +19,14 @@ __all__ = [
     "Layers",
     "PhaseRow",
     "RoundRow",
+    "Sensitivities",
     "Training",
     "groups_of",
     "latencies_of",
     "layers_of",
     "phase_row",
     "round_row",
+    "sensitivities_of",
     "training_of",
 ]
 
@@ -53,6 +55,25 @@ class Layers:
     from_family: bool
     log: bool
     bits: int
+
+
+@dataclass(frozen=True)
+class SensitivityRow:
+    """One group or block: by how much the loss rises where little of it stays, and with less of it step by step."""
+
+    name: str
+    points: str
+    rise: str
+    bar: str
+
+
+@dataclass(frozen=True)
+class Sensitivities:
+    """How the loss answers to each cut alone."""
+
+    rows: Sequence[SensitivityRow]
+    loss: str
+    time: str
 
 
 @dataclass(frozen=True)
@@ -130,9 +151,31 @@ def layers_of(data: Data) -> Layers:
 
 
 def groups_of(plan: Data) -> list[tuple[str, str]]:
-    """How many channels each group keeps."""
+    """How many channels each group keeps, and which blocks are left out."""
     original = plan["original_channels"]
-    return [(name, f"{kept} of {original[name]}") for name, kept in plan["channels"].items()]
+    kept = [(name, f"{kept} of {original[name]}") for name, kept in plan["channels"].items()]
+    return [*kept, *((block, "left out") for block in plan.get("dropped", ()))]
+
+
+def sensitivities_of(data: Data) -> Sensitivities | None:
+    """The rises that were measured; None where nothing was."""
+    found = data.get("sensitivity")
+    if not found or not found["rises"]:
+        return None
+    ends = {name: points[-1][1] for name, points in found["rises"].items()}
+    most = max((abs(rise) for rise in ends.values() if rise is not None), default=0.0)
+    rows = []
+    for name, points in found["rises"].items():
+        end, original = ends[name], data["plan"]["original_channels"].get(name)
+        said = [f"{'left out' if kept == 0 else kept}: {_rise(rise)}" for kept, rise in points]
+        title = f"{name}{'' if original is None else f' of {original} channels'}: {', '.join(said)}"
+        share = 1.0 if end is None else max(end, 0.0) / most if most else 0.0
+        rows.append(SensitivityRow(name, ", ".join(said[:-1]), said[-1], share_bar(share, title)))
+    return Sensitivities(rows, _rise(found["loss"]).removeprefix("+"), numbers.duration(found["seconds"]))
+
+
+def _rise(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:+.3g}"
 
 
 # -------------------------------------------------------------------------------------------------- latencies
@@ -228,13 +271,18 @@ def _plan_text(plan: Data, entry: Data) -> str:
     channels, original = entry.get("plan") or {}, plan["original_channels"]
     if not channels:
         return "as it is"
-    return f"{numbers.count(sum(channels.values()))} of {numbers.count(sum(original.values()))} channels"
+    before = sum(original.get(name, kept) for name, kept in channels.items())
+    dropped = entry.get("dropped")
+    without = f", without {', '.join(dropped)}" if dropped else ""
+    return f"{numbers.count(sum(channels.values()))} of {numbers.count(before)} channels{without}"
 
 
 def _is_chosen(plan: Data, entry: Data) -> bool:
     if plan.get("width") is not None:
         return bool(entry.get("width") == plan["width"] and entry.get("depth", plan["depth"]) == plan["depth"])
-    return bool(entry.get("plan") == plan["channels"])
+    return bool(
+        entry.get("plan") == plan["channels"] and list(entry.get("dropped", ())) == list(plan.get("dropped", ()))
+    )
 
 
 def phase_row(name: str, seconds: float, of: Collection[float]) -> PhaseRow:

@@ -3,108 +3,180 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from torch import Tensor
+from mobiledistill.prune import LayerShape
+from mobiledistill.search._cost import Amounts, CostModel, Target, amounts
 
-from mobiledistill.prune import ChannelGroup, LayerShape
-from mobiledistill.search._cost import CostModel, Target, amounts
+__all__ = ["Choice", "allocate"]
 
-__all__ = ["allocate"]
+_EXCHANGES = 400
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One number that a plan sets: how many channels a group keeps, or whether a block stays.
+
+    Attributes:
+        name: of the group or the block.
+        losses: the predicted loss of keeping 0, 1, 2, ... of it; the last, keeping all, is 0.
+        step: neighbours that leave together.
+        least: what must stay.
+        within: blocks that it lies in; where one of them is left out, nothing is left to choose.
+    """
+
+    name: str
+    losses: tuple[float, ...]
+    step: int = 1
+    least: int = 2
+    within: tuple[str, ...] = ()
+
+    @property
+    def most(self) -> int:
+        """All there is."""
+        return len(self.losses) - 1
 
 
 def allocate(
-    groups: Sequence[ChannelGroup],
-    layers: Sequence[LayerShape],
-    importance: Mapping[str, Tensor],
-    cost: CostModel,
-    limits: Mapping[Target, float],
-    *,
-    least_channels: int = 2,
+    choices: Sequence[Choice], layers: Sequence[LayerShape], cost: CostModel, limits: Mapping[Target, float]
 ) -> dict[str, int] | None:
-    """How many channels each group keeps, or None where even the narrowest model is predicted over a limit.
+    """What each choice keeps, or None where even the least of everything is predicted to be over a limit.
 
-    The predicted loss of a plan is the sum over layers of ``-log(importance kept)`` of what they write: taking one
-    more channel from a narrow group hurts more than from a wide one, and most from a trunk that many layers write.
-    Channels leave one at a time, always those that cost the least predicted loss for what they bring towards the
-    limits that are still broken. Then whatever still fits comes back.
+    Starting from everything, what goes next is always what costs the least predicted loss for what it brings towards
+    the limits that are still broken. Then whatever still fits comes back, and as long as giving up a little of one
+    thing makes room for something worth more, the two are exchanged. That is done with and without leaving blocks
+    out; the better end counts.
 
     Args:
-        groups: what can be cut.
+        choices: what can become smaller.
         layers: the uncut model's layers.
-        importance: one score a channel, by group; each group's sum to 1.
         cost: predicts each limit's quantity.
         limits: upper limits.
-        least_channels: no group becomes narrower.
     """
-    ordered = {name: scores.sort(descending=True).values.tolist() for name, scores in importance.items()}
-    total = {group.name: group.channels for group in groups}
-    blocks = {group.name: group.block for group in groups}
-    writers = {group.name: len(group.writers) for group in groups}
-
-    def predicted(kept: Mapping[str, int]) -> dict[Target, float]:
-        network = amounts(layers, {name: channels / total[name] for name, channels in kept.items()})
-        return {target: cost.predict(target, network) for target in limits}
-
-    kept = dict(total)
-    while broken := {target for target, value in predicted(kept).items() if value > limits[target]}:
-        name = _cheapest_cut(ordered, writers, blocks, predicted, kept, broken, limits, least_channels)
-        if name is None:
-            return None
-        kept[name] -= _stride(kept[name], blocks[name])
-    return _refill(ordered, writers, blocks, predicted, kept, total, limits)
+    ends = []
+    for fixed in ({choice.name for choice in choices if choice.most == 1}, set()):
+        state = _State(choices, layers, cost, limits)
+        if state.shrink(fixed):
+            state.refill()
+            state.exchange()
+            ends.append(state)
+    return min(ends, key=lambda state: state.loss()).kept if ends else None
 
 
-def _cheapest_cut(
-    ordered: Mapping[str, list[float]],
-    writers: Mapping[str, int],
-    blocks: Mapping[str, int],
-    predicted: Callable[[Mapping[str, int]], dict[Target, float]],
-    kept: Mapping[str, int],
-    broken: set[Target],
-    limits: Mapping[Target, float],
-    least_channels: int,
-) -> str | None:
-    now = predicted(kept)
-    best, best_price = None, math.inf
-    for name, channels in kept.items():
-        fewer = channels - _stride(channels, blocks[name])
-        if fewer < max(least_channels, blocks[name]):
-            continue
-        after = predicted({**kept, name: fewer})
-        gain = sum((now[target] - after[target]) / (now[target] - limits[target]) for target in broken)
-        loss = writers[name] * math.log(sum(ordered[name][:channels]) / sum(ordered[name][:fewer]))
-        if gain > 0 and loss / gain < best_price:
-            best, best_price = name, loss / gain
-    return best
+class _State:
+    """A plan in the making, with what it costs kept up to date."""
 
+    def __init__(
+        self,
+        choices: Sequence[Choice],
+        layers: Sequence[LayerShape],
+        cost: CostModel,
+        limits: Mapping[Target, float],
+    ) -> None:
+        self.kept = {choice.name: choice.most for choice in choices}
+        self._choices = {choice.name: choice for choice in choices}
+        self._cost = cost
+        self._limits = limits
+        self._network = amounts(layers)
+        self._layers = {
+            name: [layer for layer in layers if name in (layer.writes, layer.reads, *layer.blocks)]
+            for name in self._choices
+        }
 
-def _refill(
-    ordered: Mapping[str, list[float]],
-    writers: Mapping[str, int],
-    blocks: Mapping[str, int],
-    predicted: Callable[[Mapping[str, int]], dict[Target, float]],
-    kept: dict[str, int],
-    total: Mapping[str, int],
-    limits: Mapping[Target, float],
-) -> dict[str, int]:
-    """Gives channels back while they fit: the last cut often frees more than was needed."""
-    while True:
-        candidates = []
-        for name, channels in kept.items():
-            if channels == total[name]:
+    def loss(self) -> float:
+        """The predicted loss of the plan."""
+        return sum(self._choices[name].losses[kept] for name, kept in self.kept.items() if self._is_there(name))
+
+    def shrink(self, fixed: Collection[str]) -> bool:
+        """Until every limit holds; whether that could be reached."""
+        while broken := [target for target, value in self._predicted().items() if value > self._limits[target]]:
+            name = self._cheapest(broken, fixed)
+            if name is None:
+                return False
+            self._set(name, self._fewer(name))
+        return True
+
+    def refill(self) -> None:
+        """Gives back while it fits: the last cut often frees more than was needed."""
+        while more := max(self._fitting(), default=None):
+            _, name, kept = more
+            self._set(name, kept)
+
+    def exchange(self) -> None:
+        """Takes a step from one choice and gives what it frees to others, while that lowers the loss."""
+        for _ in range(_EXCHANGES):
+            before, kept = self.loss(), dict(self.kept)
+            if not any(self._exchanged(name, before, kept) for name in self.kept):
+                return
+
+    def _exchanged(self, name: str, before: float, kept: Mapping[str, int]) -> bool:
+        fewer = self.kept[name] - self._choices[name].step
+        if not self._is_there(name) or self._choices[name].most == 1 or fewer < self._choices[name].least:
+            return False
+        self._set(name, fewer)
+        for _, other, more in sorted(self._fitting(), reverse=True):
+            if other == name:
                 continue
-            more = channels + blocks[name]
-            after = predicted({**kept, name: more})
-            if all(after[target] <= limit for target, limit in limits.items()):
-                regained = writers[name] * math.log(sum(ordered[name][:more]) / sum(ordered[name][:channels]))
-                candidates.append((regained, name))
-        if not candidates:
-            return kept
-        name = max(candidates)[1]
-        kept[name] += blocks[name]
+            self._set(other, more)
+            if self.loss() < before - 1e-9:
+                return True
+            self._set(other, kept[other])
+        self._set(name, kept[name])
+        return False
 
+    def _cheapest(self, broken: Sequence[Target], fixed: Collection[str]) -> str | None:
+        now, loss = self._predicted(), self.loss()
+        best, best_price = None, math.inf
+        for name, choice in self._choices.items():
+            fewer, kept = self._fewer(name), self.kept[name]
+            if name in fixed or fewer < choice.least or not self._is_there(name):
+                continue
+            after = self._predicted(name, fewer)
+            gain = sum((now[target] - after[target]) / (now[target] - self._limits[target]) for target in broken)
+            lost = (
+                self._loss_with(name, fewer) - loss if choice.most == 1 else choice.losses[fewer] - choice.losses[kept]
+            )
+            if gain > 0 and max(lost, 0.0) / gain < best_price:
+                best, best_price = name, max(lost, 0.0) / gain
+        return best
 
-def _stride(channels: int, block: int) -> int:
-    """Wide groups shrink several blocks at a time, which changes nothing but the time this takes."""
-    return block * max(1, channels // (48 * block))
+    def _fitting(self) -> Iterator[tuple[float, str, int]]:
+        """What could be given back: the loss regained, the choice, what it would keep."""
+        for name, choice in self._choices.items():
+            kept = self.kept[name]
+            if kept == choice.most or not self._is_there(name):
+                continue
+            after = self._predicted(name, kept + choice.step)
+            if all(after[target] <= limit for target, limit in self._limits.items()):
+                yield self.loss() - self._loss_with(name, kept + choice.step), name, kept + choice.step
+
+    def _fewer(self, name: str) -> int:
+        """Wide groups shrink several blocks at a time, which changes nothing but the time this takes."""
+        kept, step = self.kept[name], self._choices[name].step
+        return kept - step * max(1, kept // (48 * step))
+
+    def _loss_with(self, name: str, kept: int) -> float:
+        before, self.kept[name] = self.kept[name], kept
+        loss = self.loss()
+        self.kept[name] = before
+        return loss
+
+    def _is_there(self, name: str) -> bool:
+        return all(self.kept.get(block, 1) for block in self._choices[name].within)
+
+    def _predicted(self, name: str | None = None, kept: int = 0) -> dict[Target, float]:
+        network = self._network if name is None else self._changed(name, kept)
+        return {target: self._cost.predict(target, network) for target in self._limits}
+
+    def _set(self, name: str, kept: int) -> None:
+        self._network = self._changed(name, kept)
+        self.kept[name] = kept
+
+    def _changed(self, name: str, kept: int) -> Amounts:
+        """What the network holds and does where one choice is another one."""
+        involved = {choice for layer in self._layers[name] for choice in (layer.writes, layer.reads, *layer.blocks)}
+        shares = {one: self.kept[one] / self._choices[one].most for one in involved if one in self.kept}
+        old = amounts(self._layers[name], shares)
+        new = amounts(self._layers[name], {**shares, name: kept / self._choices[name].most})
+        return self._network + new - old

@@ -29,11 +29,19 @@ class Amounts:
     channels: float
     macs: float
 
+    def __add__(self, other: Amounts) -> Amounts:
+        return Amounts(self.weights + other.weights, self.channels + other.channels, self.macs + other.macs)
+
+    def __sub__(self, other: Amounts) -> Amounts:
+        return Amounts(self.weights - other.weights, self.channels - other.channels, self.macs - other.macs)
+
 
 def amounts(layers: Iterable[LayerShape], kept: Mapping[str, float] | None = None) -> Amounts:
-    """The amounts of a network whose groups keep the shares ``kept`` (0 to 1) of their channels."""
+    """The amounts of a network whose groups keep the shares ``kept`` (0 to 1) of their channels, blocks 0 or 1."""
     weights = channels = macs = 0.0
     for layer in layers:
+        if kept is not None and any(kept.get(block, 1.0) == 0 for block in layer.blocks):
+            continue
         writes = 1.0 if kept is None or layer.writes is None else kept.get(layer.writes, 1.0)
         reads = 1.0 if kept is None or layer.reads is None else kept.get(layer.reads, 1.0)
         weights += layer.weights * writes * reads

@@ -25,6 +25,7 @@ from mobiledistill import (
     TeacherFacts,
 )
 from mobiledistill.devices import Backend, DeviceInfo, Reference, RuntimeInfo, Telemetry, latency_per_use
+from mobiledistill.search import Sensitivity
 
 __all__ = ["digits", "family", "measurement", "one_format", "unmeasured", "unreachable"]
 
@@ -37,6 +38,10 @@ CHANNELS = {
     "stage2.expand": (96, 30),
     "stage3.conv": (96, 27),
 }
+RISES = {
+    name: {channels * 3 // 4: 0.11 * place, channels // 2: 0.74 * place, channels // 4: 2.02 * place}
+    for place, (name, (channels, _)) in enumerate(CHANNELS.items(), start=1)
+} | {"stage3.block": {0: 1.734}}
 LAYERS = [
     ("stem.conv", 288, 81),
     ("stage1.conv1", 9_216, 891),
@@ -168,6 +173,7 @@ def digits() -> CompressionResult:
             {"plan": kept, "width": None, "trained": False, "measured": _round(0.0361, 58_396)},
         ],
         notes=("Synthetic speech: no recordings were found.",),
+        sensitivity=Sensitivity(0.0036, RISES, 5.82),
     )
 
 

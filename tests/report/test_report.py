@@ -165,6 +165,21 @@ def test_bars_are_as_long_as_their_shares(tmp_path: Path) -> None:
     assert far_over == "100.00%"
 
 
+def test_sensitivity_shows_each_cut_and_whose_hurts_most(tmp_path: Path) -> None:
+    page = page_of(_runs.digits(), tmp_path)
+    assert "Sensitivity" in page.cells["h2"]
+    rows = [row for row in page.cells["tr"] if "+" in row]
+    assert any(row.startswith("stem") and "8: +2.02" in row and "24: +0.11" in row for row in rows)
+    assert any(row.startswith("stage3.block") and "left out: +1.73" in row for row in rows)
+    widths = [attributes["width"] for _, attributes in page.tags if attributes.get("class") == "bar-plain"]
+    rises = [points[-1] for points in (list(points.values()) for points in _runs.RISES.values())]
+    start = len(_runs.LAYERS)
+    drawn = [float(width.rstrip("%")) for width in widths[start : start + len(rises)]]
+    assert drawn == pytest.approx([100 * rise / max(rises) for rise in rises], abs=0.01)
+    page = page_of(replace(_runs.digits(), sensitivity=None), tmp_path)
+    assert "Sensitivity" not in page.cells["h2"]
+
+
 def test_phases_are_bands_and_the_teacher_a_line(tmp_path: Path) -> None:
     data = _runs.digits().to_dict()
     data["teacher"]["validation_score"] = {"value": 99.63, "n": 270, "ci95": [98.0, 99.9]}
@@ -276,9 +291,10 @@ def test_losses_that_cannot_be_drawn(loss: float, tmp_path: Path) -> None:
 
 def test_an_old_result_without_the_newer_keys(tmp_path: Path) -> None:
     data = _runs.digits().to_dict()
-    for key in ("task", "budget", "notes", "binding"):
+    for key in ("task", "budget", "notes", "binding", "sensitivity"):
         data.pop(key, None)
     data["teacher"].pop("validation_score", None)
+    data["plan"].pop("dropped", None)
     assert page_of_data(data, tmp_path).cells["strong"][0] == "Budget met"
 
 

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from dataclasses import replace
+from typing import Any
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
-from mobiledistill.prune import ChannelGroup, LayerShape
-from mobiledistill.search import CostModel, Target, allocate, amounts
+from mobiledistill.prune import LayerShape
+from mobiledistill.search import Choice, CostModel, Target, allocate, amounts
 
-GROUPS = (ChannelGroup("a", 32, ("a",), ("b",)), ChannelGroup("b", 64, ("b",), ("c",)))
+
+def _choice(name: str, scores: Tensor, scale: float = 1.0, **more: Any) -> Choice:
+    """Channels whose loss is -log of the importance kept."""
+    kept = (scores.sort(descending=True).values / scores.sum()).cumsum(0).clamp(max=1.0)
+    return Choice(name, (math.inf, *(-scale * kept[:-1].log()).tolist(), 0.0), **more)
+
+
 LAYERS = (
     LayerShape("a", 9 * 32, 9 * 32 * 400, 32, "a", None),
     LayerShape("b", 9 * 32 * 64, 9 * 32 * 64 * 100, 64, "b", "a"),
     LayerShape("c", 640, 640, 10, None, "b"),
 )
-EVEN = {"a": torch.full((32,), 1 / 32), "b": torch.full((64,), 1 / 64)}
+A, B = _choice("a", torch.ones(32)), _choice("b", torch.ones(64))
 SIZE: Target = ("tflite", "size_bytes")
 LATENCY: Target = ("tflite", "latency_ms")
 
@@ -29,7 +40,7 @@ def _predicted(cost: CostModel, target: Target, kept: dict[str, int]) -> float:
 @given(limit=st.integers(800, 25_000))
 def test_limits_are_kept_and_used(limit: int) -> None:
     cost = CostModel(1.0)
-    kept = allocate(GROUPS, LAYERS, EVEN, cost, {SIZE: limit})
+    kept = allocate((A, B), LAYERS, cost, {SIZE: limit})
     if kept is None:
         assert _predicted(cost, SIZE, {"a": 2, "b": 2}) > limit
         return
@@ -41,16 +52,16 @@ def test_limits_are_kept_and_used(limit: int) -> None:
 def test_several_limits_hold_at_once() -> None:
     cost = CostModel(1.0)
     cost.correct(LATENCY, amounts(LAYERS), 1.0)
-    kept = allocate(GROUPS, LAYERS, EVEN, cost, {SIZE: 12_000, LATENCY: 0.4})
+    kept = allocate((A, B), LAYERS, cost, {SIZE: 12_000, LATENCY: 0.4})
     assert kept is not None
     assert _predicted(cost, SIZE, kept) <= 12_000
     assert _predicted(cost, LATENCY, kept) <= 0.4
 
 
 def test_blocks_stay_whole() -> None:
-    groups = (GROUPS[0], replace(GROUPS[1], block=16))
+    choices = (A, replace(B, step=16, least=16))
     for limit in (4_000, 9_000, 16_000):
-        kept = allocate(groups, LAYERS, EVEN, CostModel(1.0), {SIZE: limit})
+        kept = allocate(choices, LAYERS, CostModel(1.0), {SIZE: limit})
         assert kept is not None
         assert kept["b"] % 16 == 0
         assert _predicted(CostModel(1.0), SIZE, kept) <= limit
@@ -58,25 +69,57 @@ def test_blocks_stay_whole() -> None:
 
 def test_unimportant_channels_leave_first() -> None:
     idle = torch.cat([torch.full((8,), 1 / 8), torch.full((56,), 1e-9)])
-    kept = allocate(GROUPS, LAYERS, {**EVEN, "b": idle}, CostModel(1.0), {SIZE: 9_000})
-    even = allocate(GROUPS, LAYERS, EVEN, CostModel(1.0), {SIZE: 9_000})
+    kept = allocate((A, _choice("b", idle)), LAYERS, CostModel(1.0), {SIZE: 9_000})
+    even = allocate((A, B), LAYERS, CostModel(1.0), {SIZE: 9_000})
     assert kept is not None
     assert even is not None
     assert kept["b"] < even["b"]
     assert kept["a"] > even["a"]
 
 
-def test_a_trunk_that_many_layers_write_stays_wider() -> None:
-    trunk = (GROUPS[0], ChannelGroup("b", 64, ("b", "d", "e"), ("c",)))
-    plain = allocate(GROUPS, LAYERS, EVEN, CostModel(1.0), {SIZE: 6_000})
-    shared = allocate(trunk, LAYERS, EVEN, CostModel(1.0), {SIZE: 6_000})
+def test_what_the_loss_is_sensitive_to_stays_wider() -> None:
+    trunk = (A, _choice("b", torch.ones(64), scale=3.0))
+    plain = allocate((A, B), LAYERS, CostModel(1.0), {SIZE: 6_000})
+    shared = allocate(trunk, LAYERS, CostModel(1.0), {SIZE: 6_000})
     assert plain is not None
     assert shared is not None
     assert shared["b"] > plain["b"]
 
 
+IN_BLOCK = replace(LAYERS[1], name="b.1", blocks=("block",))
+BLOCKED = (LAYERS[0], LayerShape("t", 32 * 32 * 9, 32 * 32 * 9 * 100, 32, "a", "a"), IN_BLOCK, LAYERS[2])
+
+
+@pytest.mark.parametrize(("rise", "is_left_out"), [(0.01, True), (50.0, False)])
+def test_a_block_goes_where_channels_would_cost_more(rise: float, is_left_out: bool) -> None:
+    block = Choice("block", (rise, 0.0), least=0)
+    kept = allocate((A, replace(B, within=("block",)), block), BLOCKED, CostModel(1.0), {SIZE: 14_000})
+    assert kept is not None
+    assert (kept["block"] == 0) is is_left_out
+    shares = {"a": kept["a"] / 32, "b": kept["b"] / 64, "block": float(kept["block"])}
+    assert CostModel(1.0).predict(SIZE, amounts(BLOCKED, shares)) <= 14_000
+    if is_left_out:
+        assert kept["a"] == 32  # what it frees comes back
+
+
+def test_no_exchange_of_a_step_is_left_that_would_lower_the_loss() -> None:
+    random = torch.Generator().manual_seed(0)
+    choices = (_choice("a", torch.rand(32, generator=random)), _choice("b", torch.rand(64, generator=random) ** 4))
+    cost = CostModel(1.0)
+    kept = allocate(choices, LAYERS, cost, {SIZE: 9_000})
+    assert kept is not None
+    losses = {choice.name: choice.losses for choice in choices}
+    reached = sum(losses[name][channels] for name, channels in kept.items())
+    best = min(
+        losses["a"][a] + losses["b"][b]
+        for a, b in itertools.product(range(2, 33), range(2, 65))
+        if _predicted(cost, SIZE, {"a": a, "b": b}) <= 9_000
+    )
+    assert reached <= 1.02 * best
+
+
 def test_nothing_is_cut_without_need() -> None:
-    assert allocate(GROUPS, LAYERS, EVEN, CostModel(1.0), {SIZE: 1e9}) == {"a": 32, "b": 64}
+    assert allocate((A, B), LAYERS, CostModel(1.0), {SIZE: 1e9}) == {"a": 32, "b": 64}
 
 
 @given(fixed=st.floats(0, 5_000), slope=st.floats(0.5, 3))
