@@ -66,6 +66,9 @@ class LayerShape:
         writes: name of the group its outputs belong to, None where they cannot be cut.
         reads: likewise of its inputs; None too for a depthwise layer, whose weights shrink with its outputs alone.
         blocks: the blocks that can be left out and that it lies in.
+        rank: what a plan calls the rank of the product that may stand for it; None where none may.
+        reduced: weights of that product for each rank that shrink with its inputs.
+        expanded: likewise with its outputs.
     """
 
     name: str
@@ -75,6 +78,9 @@ class LayerShape:
     writes: str | None
     reads: str | None
     blocks: tuple[str, ...] = ()
+    rank: str | None = None
+    reduced: int = 0
+    expanded: int = 0
 
 
 def channel_groups(module: nn.Module, run: Run) -> tuple[ChannelGroup, ...]:

@@ -11,19 +11,20 @@ from mobiledistill.search._cost import Amounts, CostModel, Target, amounts
 
 __all__ = ["Choice", "allocate"]
 
-_EXCHANGES = 400
+_EXCHANGES = 20  # times that each choice offers a step
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One number that a plan sets: how many channels a group keeps, or whether a block stays.
+    """One number that a plan sets: how many channels a group keeps, whether a block stays, the rank of a product.
 
     Attributes:
-        name: of the group or the block.
+        name: of the group, the block or the rank.
         losses: the predicted loss of keeping 0, 1, 2, ... of it; the last, keeping all, is 0.
         step: neighbours that leave together.
         least: what must stay.
         within: blocks that it lies in; where one of them is left out, nothing is left to choose.
+        is_rank: whether it is the rank of a product that stands for a layer; then the last is the layer itself.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Choice:
     step: int = 1
     least: int = 2
     within: tuple[str, ...] = ()
+    is_rank: bool = False
 
     @property
     def most(self) -> int:
@@ -79,9 +81,10 @@ class _State:
         self._cost = cost
         self._limits = limits
         self._network = amounts(layers)
-        self._layers = {
-            name: [layer for layer in layers if name in (layer.writes, layer.reads, *layer.blocks)]
-            for name in self._choices
+        self._layers = {name: [layer for layer in layers if name in _choices_of(layer)] for name in self._choices}
+        self._involved = {
+            name: {one for layer in those for one in _choices_of(layer) if one in self._choices}
+            for name, those in self._layers.items()
         }
 
     def loss(self) -> float:
@@ -97,36 +100,32 @@ class _State:
             self._set(name, self._fewer(name))
         return True
 
-    def refill(self) -> None:
+    def refill(self, without: str | None = None) -> None:
         """Gives back while it fits: the last cut often frees more than was needed."""
-        while more := max(self._fitting(), default=None):
+        while more := max((one for one in self._fitting() if one[1] != without), default=None):
             _, name, kept = more
             self._set(name, kept)
 
     def exchange(self) -> None:
-        """Takes a step from one choice and gives what it frees to others, while that lowers the loss."""
+        """Takes a step from one choice and gives what it frees to the others, while that lowers the loss."""
         for _ in range(_EXCHANGES):
-            before, kept = self.loss(), dict(self.kept)
-            if not any(self._exchanged(name, before, kept) for name in self.kept):
+            if not any([self._exchanged(name) for name in self.kept]):
                 return
 
-    def _exchanged(self, name: str, before: float, kept: Mapping[str, int]) -> bool:
-        fewer = self.kept[name] - self._choices[name].step
-        if not self._is_there(name) or self._choices[name].most == 1 or fewer < self._choices[name].least:
+    def _exchanged(self, name: str) -> bool:
+        choice, before, kept, network = self._choices[name], self.loss(), dict(self.kept), self._network
+        fewer = self.kept[name] - choice.step
+        if not self._is_there(name) or choice.most == 1 or fewer < choice.least:
             return False
         self._set(name, fewer)
-        for _, other, more in sorted(self._fitting(), reverse=True):
-            if other == name:
-                continue
-            self._set(other, more)
-            if self.loss() < before - 1e-9:
-                return True
-            self._set(other, kept[other])
-        self._set(name, kept[name])
+        self.refill(without=name)
+        if self.loss() < before - 1e-9:
+            return True
+        self.kept, self._network = kept, network
         return False
 
     def _cheapest(self, broken: Sequence[Target], fixed: Collection[str]) -> str | None:
-        now, loss = self._predicted(), self.loss()
+        now = self._predicted()
         best, best_price = None, math.inf
         for name, choice in self._choices.items():
             fewer, kept = self._fewer(name), self.kept[name]
@@ -134,9 +133,7 @@ class _State:
                 continue
             after = self._predicted(name, fewer)
             gain = sum((now[target] - after[target]) / (now[target] - self._limits[target]) for target in broken)
-            lost = (
-                self._loss_with(name, fewer) - loss if choice.most == 1 else choice.losses[fewer] - choice.losses[kept]
-            )
+            lost = self._loss_of(name, fewer) - self._loss_of(name, kept)
             if gain > 0 and max(lost, 0.0) / gain < best_price:
                 best, best_price = name, max(lost, 0.0) / gain
         return best
@@ -149,18 +146,20 @@ class _State:
                 continue
             after = self._predicted(name, kept + choice.step)
             if all(after[target] <= limit for target, limit in self._limits.items()):
-                yield self.loss() - self._loss_with(name, kept + choice.step), name, kept + choice.step
+                yield self._loss_of(name, kept) - self._loss_of(name, kept + choice.step), name, kept + choice.step
 
     def _fewer(self, name: str) -> int:
         """Wide groups shrink several blocks at a time, which changes nothing but the time this takes."""
         kept, step = self.kept[name], self._choices[name].step
         return kept - step * max(1, kept // (48 * step))
 
-    def _loss_with(self, name: str, kept: int) -> float:
-        before, self.kept[name] = self.kept[name], kept
-        loss = self.loss()
-        self.kept[name] = before
-        return loss
+    def _loss_of(self, name: str, kept: int) -> float:
+        """What a choice adds to the predicted loss; a block that stays adds what was cut within it."""
+        choice = self._choices[name]
+        if choice.most > 1 or kept == 0:
+            return choice.losses[kept]
+        inside = (one for one in self._choices.values() if name in one.within)
+        return sum(one.losses[self.kept[one.name]] for one in inside)
 
     def _is_there(self, name: str) -> bool:
         return all(self.kept.get(block, 1) for block in self._choices[name].within)
@@ -175,8 +174,18 @@ class _State:
 
     def _changed(self, name: str, kept: int) -> Amounts:
         """What the network holds and does where one choice is another one."""
-        involved = {choice for layer in self._layers[name] for choice in (layer.writes, layer.reads, *layer.blocks)}
-        shares = {one: self.kept[one] / self._choices[one].most for one in involved if one in self.kept}
+        shares = {one: self._share(one, self.kept[one]) for one in self._involved[name]}
         old = amounts(self._layers[name], shares)
-        new = amounts(self._layers[name], {**shares, name: kept / self._choices[name].most})
-        return self._network + new - old
+        new = amounts(self._layers[name], {**shares, name: self._share(name, kept)})
+        return self._network.plus(new).plus(old, -1.0)
+
+    def _share(self, name: str, kept: int) -> float:
+        """As ``amounts`` wants it."""
+        choice = self._choices[name]
+        if choice.is_rank:
+            return math.inf if kept == choice.most else kept
+        return kept / choice.most
+
+
+def _choices_of(layer: LayerShape) -> tuple[str | None, ...]:
+    return (layer.writes, layer.reads, layer.rank, *layer.blocks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ Target = tuple[Format, str]
 """A format and the name of a limit, for example ``("tflite", "size_bytes")``."""
 
 _BYTES_PER_CHANNEL = 12.0  # a float scale, a 32-bit bias and its scale
+_BYTES_PER_LAYER = 300.0  # its operator, and the tensors that this reads and writes
+_MACS_PER_LAYER = 20_000.0  # as many as take the time that calling an operator takes
 LATENCIES = ("latency_ms", "latency_share")
 """The limits on time; both grow with multiply-accumulates."""
 
@@ -23,31 +26,56 @@ _FIXED_LATENCY_SHARE = 0.1  # before anything small was measured: this share of 
 
 @dataclass(frozen=True)
 class Amounts:
-    """What a network holds and does: weights, output channels over all layers, multiply-accumulates of one pass."""
+    """What a network holds and does.
 
-    weights: float
-    channels: float
-    macs: float
+    Attributes:
+        weights: how many there are.
+        channels: output channels over all layers.
+        macs: multiply-accumulates of one pass.
+        layers: how many there are.
+    """
 
-    def __add__(self, other: Amounts) -> Amounts:
-        return Amounts(self.weights + other.weights, self.channels + other.channels, self.macs + other.macs)
+    weights: float = 0.0
+    channels: float = 0.0
+    macs: float = 0.0
+    layers: float = 0.0
 
-    def __sub__(self, other: Amounts) -> Amounts:
-        return Amounts(self.weights - other.weights, self.channels - other.channels, self.macs - other.macs)
+    def plus(self, other: Amounts, times: float = 1.0) -> Amounts:
+        """The sum, the other one counted so many times."""
+        return Amounts(
+            self.weights + times * other.weights,
+            self.channels + times * other.channels,
+            self.macs + times * other.macs,
+            self.layers + times * other.layers,
+        )
 
 
 def amounts(layers: Iterable[LayerShape], kept: Mapping[str, float] | None = None) -> Amounts:
-    """The amounts of a network whose groups keep the shares ``kept`` (0 to 1) of their channels, blocks 0 or 1."""
-    weights = channels = macs = 0.0
+    """The amounts of a network of which a plan keeps something.
+
+    Args:
+        layers: of the whole network.
+        kept: of groups the share of channels (0 to 1), of blocks 0 or 1, of layers the rank of their product; what is
+            not named stays as it is.
+    """
+    kept = kept or {}
+    weights = channels = macs = count = 0.0
     for layer in layers:
-        if kept is not None and any(kept.get(block, 1.0) == 0 for block in layer.blocks):
+        if any(kept.get(block, 1.0) == 0 for block in layer.blocks):
             continue
-        writes = 1.0 if kept is None or layer.writes is None else kept.get(layer.writes, 1.0)
-        reads = 1.0 if kept is None or layer.reads is None else kept.get(layer.reads, 1.0)
-        weights += layer.weights * writes * reads
-        macs += layer.macs * writes * reads
+        writes = 1.0 if layer.writes is None else kept.get(layer.writes, 1.0)
+        reads = 1.0 if layer.reads is None else kept.get(layer.reads, 1.0)
+        rank = math.inf if layer.rank is None else kept.get(layer.rank, math.inf)
+        dense = layer.weights * writes * reads
+        stored = dense if rank == math.inf else min(dense, rank * (layer.reduced * reads + layer.expanded * writes))
+        weights += stored
+        macs += layer.macs * (stored / layer.weights)
         channels += layer.channels * writes
-    return Amounts(weights, channels, macs)
+        count += 1.0
+        if stored < dense:  # a product of two layers
+            channels += rank if layer.channels else layer.expanded * writes
+            count += 1.0
+    return Amounts(weights, channels, macs, count)
 
 
 @dataclass
@@ -87,8 +115,9 @@ class CostModel:
 
     def _raw(self, name: str, network: Amounts) -> float:
         if name in LATENCIES:
-            return network.macs
-        return network.weights * self.bytes_per_weight + network.channels * _BYTES_PER_CHANNEL
+            return network.macs + network.layers * _MACS_PER_LAYER
+        stored = network.weights * self.bytes_per_weight
+        return stored + network.channels * _BYTES_PER_CHANNEL + network.layers * _BYTES_PER_LAYER
 
     def _prior_slope(self, name: str, raw: float, measured: float) -> float:
         if name in LATENCIES:
