@@ -42,7 +42,7 @@ _SPEECH = replace(speech.TEACHER_RECIPE, epochs=10, warmup_epochs=1)
 _IMAGES = md.Recipe(epochs=2, learning_rate=2e-3, warmup_epochs=0.2)
 _CELLS = md.Recipe(epochs=6, learning_rate=4e-3, warmup_epochs=1)
 _TEXTS = md.Recipe(epochs=2, learning_rate=4e-3, warmup_epochs=0.3)
-_ALL = (Int8(), WeightOnly(8), WeightOnly(4), WeightOnly(4, block=32), Palette(4), Palette(6), Fp16())
+_ALL = (Int8(), WeightOnly(8), WeightOnly(4), Palette(4), Palette(6), Fp16())
 
 
 def _digits(width: int, schemes: tuple[Scheme, ...] = (Int8(),)) -> Student:

@@ -53,6 +53,7 @@ from mobiledistill._task import (
 )
 from mobiledistill._teach import train_model
 from mobiledistill._tensorboard import TensorBoard
+from mobiledistill.archive import pack, unpack
 from mobiledistill.train import Finding, Illness
 
 if TYPE_CHECKING:
@@ -123,11 +124,13 @@ __all__ = [
     "load",
     "load_keras",
     "load_program",
+    "pack",
     "profile",
     "quantize",
     "run_demo",
     "teachers",
     "train_model",
+    "unpack",
     "verify",
 ]
 

@@ -54,9 +54,15 @@ def archived(contents: Contents) -> bytes:
     segments = _segments(contents, content)
     lists = {tuple(one for one in segments if one.end - one.begin >= fewest) for fewest in _FEWEST_BYTES}
     for chosen in sorted(lists, key=len) if len(content) <= _QUICK else [max(lists, key=len)]:
-        found = _start(_MODELLED) + header + _coded(names, content, chosen)
-        best = min(best, found, key=len)
+        payload = _coded(names, content, chosen)
+        if _is_allowed(len(content), payload):
+            best = min(best, _start(_MODELLED) + header + payload, key=len)
     return best
+
+
+def _is_allowed(size: int, payload: bytes) -> bool:
+    """Whether so little may hold so much; readers refuse other claims before they take memory."""
+    return size <= min(_LARGEST, _MOST_TIMES * (len(payload) + 8))
 
 
 def _start(method: int) -> bytes:
@@ -65,7 +71,7 @@ def _start(method: int) -> bytes:
 
 def _segments(contents: Contents, content: bytes) -> list[Segment]:
     files = [("", content)] if isinstance(contents, bytes) else [(name, contents[name]) for name in sorted(contents)]
-    return with_relations(content, segments_of(files))
+    return with_relations(content, segments_of(files))[:_MOST_SEGMENTS]
 
 
 def _coded(names: bytes, content: bytes, segments: Sequence[Segment]) -> bytes:
@@ -90,9 +96,15 @@ def _coded(names: bytes, content: bytes, segments: Sequence[Segment]) -> bytes:
 def _names(contents: Contents) -> bytes:
     if isinstance(contents, bytes):
         return _number(0)
+    if len(contents) > _MOST_FILES:
+        raise InputError(f"A folder of {len(contents):,} files is too much; the most is {_MOST_FILES:,}.")
     parts = [_number(len(contents) + 1)]
     for name in sorted(contents):
-        encoded = name.encode()
+        encoded = name.encode(errors="surrogateescape")
+        try:
+            _safe(encoded)
+        except _Damaged:
+            raise InputError(f"The folder holds {name!r}, a name that not every system can keep; rename it.") from None
         parts += [_number(len(encoded)), encoded, _number(len(contents[name]))]
     return b"".join(parts)
 
@@ -180,7 +192,7 @@ def extracted(archive: bytes, name: str) -> Contents:
         size, at = _read_number(archive, 4)
         checksum = int.from_bytes(archive[at : at + 4], "little")
         payload = archive[at + 4 :]
-        if len(archive) < at + 4 or size > _LARGEST or size > _MOST_TIMES * (len(payload) + 8):
+        if len(archive) < at + 4 or not _is_allowed(size, payload):
             raise _Damaged
         names, content = _stored(payload, size) if method == _STORED else _decoded(payload, size)
         if zlib.crc32(content, zlib.crc32(names)) != checksum:
@@ -315,10 +327,7 @@ def _named(names: bytes, content: bytes) -> Contents:
     found: dict[str, bytes] = {}
     last, start = b"", 0
     for _ in range(count - 1):
-        length = numbers.next()
-        if length > _LONGEST_NAME:
-            raise _Damaged
-        encoded, size = numbers.bytes(length), numbers.next()
+        encoded, size = numbers.bytes(numbers.next()), numbers.next()
         name = _safe(encoded)
         if encoded <= last or start + size > len(content) or (size and name.endswith("/")):
             raise _Damaged
@@ -332,6 +341,8 @@ def _named(names: bytes, content: bytes) -> Contents:
 
 def _safe(name: bytes) -> str:
     """A path below the folder, in the one spelling it has."""
+    if len(name) > _LONGEST_NAME:
+        raise _Damaged
     try:
         text = name.decode()
     except UnicodeDecodeError:

@@ -79,6 +79,14 @@ def test_what_cannot_be_packed_is_refused(tmp_path: Path, prepare: object, words
     assert not (tmp_path / "archive.mdpack").exists()
 
 
+@pytest.mark.parametrize("name", ["a\\b", "c:d", "\udcff"])
+def test_names_that_not_every_system_keeps_are_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / name).write_bytes(b"1")
+    with pytest.raises(InputError, match="not every system can keep; rename it"):
+        md.pack(tmp_path / "net", tmp_path / "archive.mdpack")
+
+
 def linked(folder: Path) -> Path:
     (folder / "net").mkdir()
     (folder / "net" / "inner").symlink_to(folder)

@@ -139,6 +139,11 @@ def test_the_size_limit_has_room_for_what_repeats() -> None:
     assert extracted(archive, "archive") == content
 
 
+def test_the_limit_on_claims_is_one_for_both_sides() -> None:
+    assert _format._is_allowed(2500 * 9, b"x")
+    assert not _format._is_allowed(2500 * 9 + 1, b"x")
+
+
 def test_segments_lie_in_the_content() -> None:
     sound = _format._listed([_format.Segment(2, 10, 8, True, 4)])
     (read,) = _format._read_segments(sound, 0, 10)
