@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +16,16 @@ from converters import InputError
 from mobiledistill.factorize._layers import weight_of
 from mobiledistill.prune import Run
 
-__all__ = ["Cost", "FactorSite", "Factorization", "Part", "Weights"]
+__all__ = ["Cost", "FactorSite", "Factorization", "Part", "Units", "Weights"]
 
 Weights = tuple[nn.Parameter, ...]
 """The weights of the layers that replace one, in their order."""
+
+Units = Callable[[Tensor], Tensor]
+"""From a tensor of a weight's shape to one number a unit of rank."""
+
+_SAY = 0.03  # of the energy, beside what losses feel
+_ROUNDING = 1e-12  # squared changes of a loss below this are none: a millionth of what losses are
 
 
 @dataclass(frozen=True)
@@ -120,8 +126,9 @@ class Factorization(ABC):
     ) -> dict[str, Tensor]:
         """How much each rank of each site keeps: one score a unit of rank, descending; each site's sum to 1.
 
-        Without losses a unit's score is its share of the weight's energy, the sum of squares. With losses, half of it
-        is the share of the mean square of what each loss would change without the unit, to first order.
+        Without losses a unit's score is its share of the weight's energy, the sum of squares. With losses it is nearly
+        the share of the mean square of what each of them would change without the unit, to first order: the losses on
+        single batches differ, while their mean hardly changes where training has converged.
 
         Args:
             module: what ``sites`` was asked about; with losses its gradients are cleared afterwards.
@@ -129,20 +136,21 @@ class Factorization(ABC):
             losses: a few scalar losses of ``module`` with their graphs, computed lazily one after the other.
         """
         layers = {site.name: module.get_submodule(site.name) for site in sites}
-        scores = {name: _shares(self._contributions(part, weight_of(part).detach())) for name, part in layers.items()}
+        units = {name: self._units(part) for name, part in layers.items()}
+        scores = {name: _shares(units[name](weight_of(part).detach())) for name, part in layers.items()}
         felt = {name: torch.zeros_like(score) for name, score in scores.items()}
         for loss in losses or ():
             module.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             for name, part in layers.items():
                 if (gradient := weight_of(part).grad) is not None:
-                    felt[name] += self._contributions(part, gradient.to_dense()).square()
+                    felt[name] += units[name](gradient.to_dense()).square()
         if losses is not None:
             module.zero_grad()
-        # Energy does not know what the task needs; gradients of few batches are mostly noise where training has
-        # converged, and 0 for inputs that these batches lack. Both are squares, so their shares can be averaged.
+        # Energy does not know what the task needs: networks cut by what losses feel keep far more of their accuracy
+        # before any training. But few batches feel nothing of what they lack; there the little energy decides.
         return {
-            name: _descending((score + _shares(felt[name])) / 2 if bool(felt[name].any()) else score)
+            name: _descending(torch.lerp(_shares(felt[name]), score, _SAY) if felt[name].sum() > _ROUNDING else score)
             for name, score in scores.items()
         }
 
@@ -157,7 +165,7 @@ class Factorization(ABC):
         if not 0 < energy <= 1:
             raise InputError(f"energy must be above 0 and at most 1, but got {energy!r}.")
         layer = module.get_submodule(site.name)
-        kept = _shares(self._contributions(layer, weight_of(layer).detach())).cumsum(0)
+        kept = _shares(self._units(layer)(weight_of(layer).detach())).cumsum(0)
         return min(int((kept < energy - 1e-6).sum()) + 1, site.most)
 
     def apply(self, module: nn.Module, ranks: Mapping[str, int]) -> nn.Module:
@@ -216,8 +224,8 @@ class Factorization(ABC):
         """The weight that they make together, in the layer's shape."""
 
     @abstractmethod
-    def _contributions(self, layer: nn.Module, other: Tensor) -> Tensor:
-        """The inner product of what each unit of rank adds to the layer's weight with a tensor of the same shape.
+    def _units(self, layer: nn.Module) -> Units:
+        """The inner product of what each unit of rank adds to the layer's weight with tensors of the weight's shape.
 
         With the weight itself that is the unit's energy, with a gradient the loss's change to first order.
         """
@@ -252,29 +260,23 @@ class Factorization(ABC):
             return f"shares its weight with {next(name for name in (first, *others) if name != path)!r}"
         if first != path:
             return f"shares its weight with {first!r} and is replaced where that is"
-        return (
-            None
-            if self._site(found, path, {}).worthwhile(1)
-            else "is too small to gain: even rank 1 has no fewer weights"
-        )
+        gains = self._site(found, path, {}).worthwhile(1)
+        return None if gains else "is too small to gain: even rank 1 has no fewer weights"
 
     def _site(self, found: _Layers, path: str, places: Mapping[str, tuple[int, int]]) -> FactorSite:
         names = found.tied(path)
         layers = {name: found.by_path[name] for name in names}
-        first = layers[path]
-        weights, rows = weight_of(first).numel(), len(weight_of(first))
+        weight = weight_of(layers[path])
+        computing = [name for name, layer in layers.items() if not isinstance(layer, nn.Embedding)]
         return FactorSite(
             name=path,
-            kind=type(first),
+            kind=type(layers[path]),
             dense=Cost(
-                weights,
-                sum(0 if isinstance(layer, nn.Embedding) else rows for layer in layers.values()),
-                sum(
-                    0 if isinstance(layer, nn.Embedding) else weights * places.get(name, (0, 0))[1]
-                    for name, layer in layers.items()
-                ),
+                weights=weight.numel(),
+                channels=len(weight) * len(computing),
+                macs=weight.numel() * sum(places[name][1] for name in computing if name in places),
             ),
-            costs=tuple(self._cost(layers, rank, places) for rank in range(1, self._most(first) + 1)),
+            costs=tuple(self._cost(layers, rank, places) for rank in range(1, self._most(layers[path]) + 1)),
             tied=tuple(names[1:]),
         )
 
@@ -364,8 +366,9 @@ def _watched(module: nn.Module, run: Run, paths: Sequence[str]) -> tuple[dict[st
 
 
 def _shares(values: Tensor) -> Tensor:
-    """Values of at least next to nothing that sum to 1."""
-    values = values.clamp_min(0) + 1e-12
+    """Values that sum to 1; those of a weight of zeros are equal."""
+    values = values.clamp_min(0)
+    values = values + 1e-9 * values.sum() + 1e-30
     return values / values.sum()
 
 

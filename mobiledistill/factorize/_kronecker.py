@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mobiledistill.factorize._base import Factorization, Part, Weights
+from mobiledistill.factorize._base import Factorization, Part, Units, Weights
 from mobiledistill.factorize._layers import bias_of, linear, numbers_of, weight_of
-from mobiledistill.factorize._singular import contributions, truncated
+from mobiledistill.factorize._singular import terms, truncated
 
 __all__ = ["Kronecker"]
 
@@ -63,8 +63,9 @@ class Kronecker(Factorization):
         blocks = between[:, None, :, :, None] * within[None, :, :, None]  # (a, b, r, c, d)
         return blocks.sum(2).reshape(a * b, c * d)
 
-    def _contributions(self, layer: nn.Module, other: Tensor) -> Tensor:
-        return contributions(_rearranged(layer, numbers_of(layer)), _rearranged(layer, other))
+    def _units(self, layer: nn.Module) -> Units:
+        along = terms(_rearranged(layer, numbers_of(layer)))
+        return lambda other: along(_rearranged(layer, other))
 
     def _module(self, layer: nn.Module, weights: Weights) -> nn.Module:
         within, between = weights

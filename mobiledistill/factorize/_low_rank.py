@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from mobiledistill.factorize._base import Factorization, Part, Weights
+from mobiledistill.factorize._base import Factorization, Part, Units, Weights
 from mobiledistill.factorize._layers import bias_of, in_turn, linear, numbers_of, pointwise, table, weight_of, windowed
-from mobiledistill.factorize._singular import contributions, truncated
+from mobiledistill.factorize._singular import terms, truncated
 
 __all__ = ["LowRank"]
 
@@ -73,8 +73,9 @@ class LowRank(Factorization):
         product = first @ second.T if isinstance(layer, nn.Embedding) else second @ first
         return product.reshape(weight_of(layer).shape)
 
-    def _contributions(self, layer: nn.Module, other: Tensor) -> Tensor:
-        return contributions(numbers_of(layer).flatten(1)[None], other.flatten(1)[None])
+    def _units(self, layer: nn.Module) -> Units:
+        along = terms(numbers_of(layer).flatten(1)[None])
+        return lambda other: along(other.flatten(1)[None])
 
     def _shared(self, layer: nn.Module) -> int | None:
         return {nn.Embedding: 0, nn.Linear: 1}.get(type(layer))

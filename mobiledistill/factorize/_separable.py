@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from mobiledistill.factorize._base import Factorization, Part, Weights
+from mobiledistill.factorize._base import Factorization, Part, Units, Weights
 from mobiledistill.factorize._layers import bias_of, in_turn, numbers_of, pointwise, weight_of, windowed
-from mobiledistill.factorize._singular import contributions, truncated
+from mobiledistill.factorize._singular import terms, truncated
 
 __all__ = ["Separable"]
 
@@ -57,8 +57,9 @@ class Separable(Factorization):
         filters, mixtures = factors[0].reshape(inputs, -1, *kernel), factors[1].reshape(outputs, inputs, -1)
         return (mixtures[..., None, None] * filters).sum(2)
 
-    def _contributions(self, layer: nn.Module, other: Tensor) -> Tensor:
-        return contributions(_by_input(numbers_of(layer)), _by_input(other))
+    def _units(self, layer: nn.Module) -> Units:
+        along = terms(_by_input(numbers_of(layer)))
+        return lambda other: along(_by_input(other))
 
     def _module(self, layer: nn.Module, weights: Weights) -> nn.Module:
         assert isinstance(layer, nn.Conv2d)  # noqa: S101  # the only kind that passed

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-__all__ = ["contributions", "truncated"]
+__all__ = ["terms", "truncated"]
 
 
 def truncated(matrices: Tensor, rank: int) -> tuple[Tensor, Tensor]:
@@ -26,9 +28,12 @@ def truncated(matrices: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     return left[:, :, :rank] * root[:, None], root[:, :, None] * right[:, :rank]
 
 
-def contributions(matrices: Tensor, others: Tensor) -> Tensor:
+def terms(matrices: Tensor) -> Callable[[Tensor], Tensor]:
     """The inner product of each rank-one term with other matrices, summed over the stack: shape ``(full rank,)``."""
     left, values, right = torch.linalg.svd(matrices, full_matrices=False)
-    along = torch.einsum("nri,nrc,nic->ni", left, others.to(left.dtype), right)
-    summed: Tensor = (values * along).sum(0)
-    return summed
+
+    def along(others: Tensor) -> Tensor:
+        products: Tensor = values * ((left.mT @ others.to(left.dtype)) * right).sum(2)
+        return products.sum(0)
+
+    return along

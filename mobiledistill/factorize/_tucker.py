@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mobiledistill.factorize._base import Factorization, Part, Weights
+from mobiledistill.factorize._base import Factorization, Part, Units, Weights
 from mobiledistill.factorize._layers import bias_of, in_turn, numbers_of, pointwise, weight_of, windowed
 
 __all__ = ["Tucker"]
@@ -66,13 +66,17 @@ class Tucker(Factorization):
         product: Tensor = torch.einsum("or,rshw,si->oihw", expand[..., 0, 0], core, reduce[..., 0, 0])
         return product
 
-    def _contributions(self, layer: nn.Module, other: Tensor) -> Tensor:
+    def _units(self, layer: nn.Module) -> Units:
         core, outward, inward = _rotated(numbers_of(layer))
-        along = core * _in_bases(other.to(core.dtype), outward, inward)
-        whole = along.sum((2, 3)).cumsum(0).cumsum(1)  # of every corner of the core
-        ranks = range(1, self._most(layer) + 1)
-        corners = torch.stack([whole[written - 1, read - 1] for written, read in (self._kept(layer, r) for r in ranks)])
-        return torch.diff(corners, prepend=corners.new_zeros(1))
+        written, read = zip(*(self._kept(layer, rank) for rank in range(1, self._most(layer) + 1)), strict=True)
+        last = torch.tensor(written) - 1, torch.tensor(read) - 1
+
+        def along(other: Tensor) -> Tensor:
+            products = core * _in_bases(other.to(core.dtype), outward, inward)
+            corners = products.sum((2, 3)).cumsum(0).cumsum(1)[last]  # what each rank keeps
+            return corners.diff(prepend=corners.new_zeros(1))
+
+        return along
 
     def _module(self, layer: nn.Module, weights: Weights) -> nn.Module:
         assert isinstance(layer, nn.Conv2d)  # noqa: S101  # the only kind that passed

@@ -341,6 +341,25 @@ class FactorizationContract:
         result = doctest.DocTestRunner().run(example)
         assert (result.failed, result.attempted) == (0, 4)
 
+    def test_a_weight_of_zeros_is_as_good_as_any(self) -> None:
+        name, module, run = self._first()
+        with torch.no_grad():
+            module.get_parameter(f"{name}.weight").zero_()
+        site, *_ = self.method.sites(module, run)
+
+        scores = self.method.importance(module, [site], [module.get_parameter(f"{name}.weight").sum() * 0])[name]
+
+        close(scores, torch.full((site.most,), 1 / site.most))
+        assert not self.method.approximated(module, {name: 1}).get_parameter(f"{name}.weight").any()
+
+    def test_the_module_may_be_the_layer(self) -> None:
+        name, module, _ = self._first()
+        layer = module.get_submodule(name)
+
+        smaller = self.method.apply(layer, {"": 1})
+
+        assert smaller.state_dict().keys() == self.method.apply(nn.Sequential(layer), {"0": 1})[0].state_dict().keys()
+
     def test_methods_of_the_same_kind_are_equal(self) -> None:
         assert self.method == type(self.method)()
         assert repr(self.method) == f"{type(self.method).__name__}()"

@@ -101,7 +101,7 @@ def test_no_matrix_of_that_rank_comes_nearer() -> None:
 
 
 @pytest.mark.parametrize("felt", [0, 2])
-def test_half_of_the_importance_is_what_the_loss_feels(felt: int) -> None:
+def test_importance_is_what_the_loss_feels_and_a_little_energy(felt: int) -> None:
     """Energies 0.4, 0.3, 0.2, 0.1; a unit of less worth than a later one cannot leave before it, and shares with it."""
     module = nn.Sequential(nn.Linear(4, 4, bias=False))
     with torch.no_grad():
@@ -111,6 +111,19 @@ def test_half_of_the_importance_is_what_the_loss_feels(felt: int) -> None:
     scores = LowRank().importance(module, sites, [7 * module[0].weight[felt, felt]])
 
     shares = [0.4, 0.3, 0.2, 0.1]
-    raw = [(share + (unit == felt)) / 2 for unit, share in enumerate(shares)]
+    raw = [0.03 * share + 0.97 * (unit == felt) for unit, share in enumerate(shares)]
     pooled = raw if felt == 0 else [sum(raw[:3]) / 3] * 3 + raw[3:]
     close(scores["0"], torch.tensor(pooled))
+
+
+def test_the_row_of_padding_stays_zero_and_does_not_learn() -> None:
+    module = nn.Sequential(nn.Embedding(20, 8, padding_idx=3))
+    smaller = LowRank().apply(module, {"0": 4})
+
+    answers = smaller(torch.tensor([[3, 5]]))
+    answers.sum().backward()
+
+    close(answers[0, 0], torch.zeros(8))
+    learned = smaller.get_parameter("0.table.weight").grad
+    assert learned is not None
+    assert learned.any(1).nonzero().flatten().tolist() == [5]
