@@ -74,7 +74,7 @@ def build(folder: Path, *flags: str) -> Path:
     """Compiles the decoder with sanitizers, as a program that reads many archives."""
     program = folder / "unpack_many"
     sources = [_NATIVE / "mdpack.c", Path(__file__).with_name("_unpack_many.c")]
-    command = ["gcc", "-std=c11", "-O1", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsanitize=address,undefined"]
+    command = ["gcc", "-std=c11", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsanitize=address,undefined"]
     command += ["-fno-sanitize-recover=all", *flags, f"-I{_NATIVE}", *map(str, sources), "-o", str(program)]
     subprocess.run(command, check=True)
     return program

@@ -131,7 +131,7 @@ def _segment(
 
 _TFLITE_TYPES = {  # bits, signed
     0: (32, True), 1: (16, True), 2: (32, True), 3: (8, False), 4: (64, True), 7: (16, True), 9: (8, True),
-    10: (64, True), 15: (32, False), 16: (16, False), 17: (4, True),
+    10: (64, True), 15: (32, False), 16: (16, False), 17: (4, True), 19: (2, True), 20: (4, False),
 }  # fmt: skip
 
 
@@ -229,7 +229,7 @@ def _varint(content: bytes, at: int) -> tuple[int, int]:
 _ONNX_TYPES = {
     1: (32, True), 2: (8, False), 3: (8, True), 4: (16, False), 5: (16, True), 6: (32, True), 7: (64, True),
     9: (8, False), 10: (16, True), 11: (64, True), 12: (32, False), 13: (64, False), 16: (16, True),
-    21: (4, False), 22: (4, True),
+    21: (4, False), 22: (4, True), 25: (2, False), 26: (2, True),
 }  # fmt: skip
 
 

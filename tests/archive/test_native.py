@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 import subprocess
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import mobiledistill as md
-from mobiledistill.archive import _symbols
-from mobiledistill.archive._coder import PRIMER
+from mobiledistill.archive import _format, _symbols
+from mobiledistill.archive._coder import PRIMER, Coder
+from mobiledistill.archive._layout import Segment
 from tests.archive.conftest import NATIVE
 from tests.archive.test_archive import contents
 from tests.archive.test_format import UNSAFE, entry, stored
@@ -38,9 +40,6 @@ def test_plain_bytes_come_back(decoder: Path, tmp_path: Path, content: bytes) ->
 
 def test_elements_of_every_width_come_back(decoder: Path, tmp_path: Path) -> None:
     """Values of a drifting size, in every packing, through a segment list of one's own."""
-    from mobiledistill.archive import _format
-    from mobiledistill.archive._layout import Segment
-
     random = np.random.default_rng(0)
     values = (random.normal(size=3001) * np.linspace(1, 40, 3001)).astype(np.int8)
     content = values.view(np.uint8).tobytes()
@@ -48,11 +47,7 @@ def test_elements_of_every_width_come_back(decoder: Path, tmp_path: Path) -> Non
         for signed, shape in ((True, (9, 1, 3, 3)), (False, (50, 5, 2, 2)), (True, (1, 1, 1, 1))):
             segment = Segment(1, 2993, bits, signed, *shape)
             coded = _format._coded(_format._number(0), content, [segment])
-            head = (
-                b"\xb5MD\x11"
-                + _format._number(len(content))
-                + _format.zlib.crc32(b"\0" + content).to_bytes(4, "little")
-            )
+            head = b"\xb5MD\x11" + _format._number(len(content)) + zlib.crc32(b"\0" + content).to_bytes(4, "little")
             (tmp_path / "archive").write_bytes(head + coded)
             assert _format.extracted(head + coded, "archive") == content
             assert run(decoder, tmp_path / "archive", tmp_path / "back").returncode == 0
@@ -83,6 +78,26 @@ def test_damage_and_other_files_are_refused(decoder: Path, tmp_path: Path) -> No
             assert ran.returncode == 2
             assert words in ran.stderr
     assert not (tmp_path / "back").exists()
+
+
+def test_a_claim_of_more_than_is_coded_ends_with_what_is_coded(decoder: Path, tmp_path: Path) -> None:
+    """Ten kilobytes that claim to be twenty million bytes: decoding those would take minutes."""
+    archive = overstated(np.random.default_rng(0).bytes(10_000), 20_000_000)
+    (tmp_path / "archive").write_bytes(archive)
+    with pytest.raises(md.ModelFileError, match="damaged or cut"):
+        md.unpack(tmp_path / "archive", tmp_path / "back")
+    ran = subprocess.run(
+        [decoder, tmp_path / "archive", tmp_path / "back"], timeout=30, check=False, capture_output=True
+    )
+    assert ran.returncode == 2
+
+
+def overstated(content: bytes, size: int) -> bytes:
+    """An archive of some bytes that says there are more."""
+    coder = Coder(size)
+    stream = np.concatenate([PRIMER, np.frombuffer(b"\2\0\0" + content, np.uint8)])
+    coder.structure(stream, len(PRIMER), len(stream))
+    return b"\xb5MD\x11" + _format._number(size) + bytes(4) + coder.payload()
 
 
 def test_a_limit_on_memory_is_kept(decoder: Path, tmp_path: Path) -> None:
