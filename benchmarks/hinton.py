@@ -29,7 +29,7 @@ from benchmarks.tasks import predict_of_file, predict_of_module
 from mobiledistill.distill import HardTargets, Loss, SoftTargets
 
 TEMPERATURES = (1.0, 2.5, 4.0, 8.0, 20.0)
-_CLASSIC = SoftTargets(temperature=20.0, hard=0.1, soft=0.9)
+_SOFT = SoftTargets(temperature=20.0, hard=0.0, soft=1.0)  # the validation liked it better than 0.1 hard beside it
 _THREES, _SEVENS_AND_EIGHTS = (3,), (7, 8)
 _SHARE = 0.03
 
@@ -44,11 +44,11 @@ class Effort:
     few: md.Recipe
 
 
-FULL = Effort(
-    teacher=md.Recipe(epochs=100, learning_rate=1e-3, weight_decay=1e-4, average=0.999),
-    student=md.Recipe(epochs=60, learning_rate=1e-3, weight_decay=1e-4),
+FULL = Effort(  # in bf16, where a CPU takes a third of the time
+    teacher=md.Recipe(epochs=100, learning_rate=1e-3, weight_decay=1e-4, average=0.999, precision="bf16"),
+    student=md.Recipe(epochs=60, learning_rate=1e-3, weight_decay=1e-4, precision="bf16"),
     narrow=md.Recipe(epochs=30, learning_rate=2e-3, weight_decay=1e-4),
-    few=md.Recipe(epochs=400, learning_rate=1e-3, weight_decay=1e-4),
+    few=md.Recipe(epochs=400, learning_rate=1e-3, weight_decay=1e-4, precision="bf16"),
 )
 QUICK = Effort(*[md.Recipe(epochs=2, learning_rate=1e-3, weight_decay=1e-4)] * 4)
 
@@ -133,8 +133,8 @@ def student_alone(bench: Bench, seeds: list[int]) -> dict[str, Any]:
 
 
 def student_distilled(bench: Bench, seeds: list[int]) -> dict[str, Any]:
-    """800-800 from the teacher: 0.1 hard + 0.9 soft at T = 20."""
-    return _counted([_plain(bench, seed, _CLASSIC, 800, 800) for seed in seeds])
+    """800-800 from the teacher's answers alone, T = 20."""
+    return _counted([_plain(bench, seed, _SOFT, 800, 800) for seed in seeds])
 
 
 def temperatures(bench: Bench, seeds: list[int]) -> dict[str, Any]:
@@ -172,7 +172,7 @@ def few_images(bench: Bench, seeds: list[int]) -> dict[str, Any]:
         return torch.arange(len(labels)) < _SHARE * len(labels)
 
     found = {}
-    for name, loss in (("hard", HardTargets()), ("soft", _CLASSIC)):
+    for name, loss in (("hard", HardTargets()), ("soft", _SOFT)):
         errors = [
             _plain(bench, seed, loss, 800, 800, recipe=bench.effort.few, task=bench.task(seed, keep=keep))
             for seed in seeds
@@ -200,7 +200,7 @@ def _sweep(bench: Bench, seeds: list[int], *widths: int, recipe: md.Recipe | Non
     return {
         f"T={temperature:g}": _counted(
             [
-                _plain(bench, seed, SoftTargets(temperature, hard=0.1, soft=0.9), *widths, recipe=recipe)
+                _plain(bench, seed, SoftTargets(temperature, hard=0.0, soft=1.0), *widths, recipe=recipe)
                 for seed in seeds
             ]
         )
@@ -211,9 +211,8 @@ def _sweep(bench: Bench, seeds: list[int], *widths: int, recipe: md.Recipe | Non
 def _mythical(bench: Bench, seeds: list[int], keep: Any, digits: tuple[int, ...], sign: float) -> dict[str, Any]:
     """Errors before and after the biases of ``digits`` are moved by what makes the fewest validation errors."""
     rows = []
-    soft = SoftTargets(temperature=20.0, hard=0.0, soft=1.0)
     for seed in seeds:
-        net = bench.student(seed, soft, 800, 800, task=bench.task(seed, labelled=False, keep=keep))
+        net = bench.student(seed, _SOFT, 800, 800, task=bench.task(seed, labelled=False, keep=keep))
         task = bench.task(seed)
         before, _ = bench.errors(task, net)
         logits, labels = task.logits(predict_of_module(task, net), "validation"), task.labels("validation")
@@ -285,7 +284,8 @@ def page(found: Mapping[str, Any]) -> str:
         "",
         "Made by `python -m benchmarks.hinton` from `hinton.json`. Errors among the 10,000 official test images,",
         "through the written ONNX file; students of three seeds, one teacher. Students see 54,000 images without",
-        "jitter, the other 6,000 are the validation, which chooses the biases (the paper chose them on the test).",
+        "jitter, the other 6,000 are the validation, which chooses the biases (the paper chose them on the test). The",
+        "wide networks learn in bf16.",
         "",
         "| | paper | ours | each seed |",
         "|---|---|---|---|",
