@@ -28,7 +28,8 @@ class Kronecker(Factorization):
 
     The best of these sums is the singular value decomposition of the weight rearranged, one block a row. A layer
     whose sides are primes has no such parts. The parts fix how many channels the layer reads and writes: cut channels
-    first.
+    first. In int8, TFLite's converter rounds more than the module does where a residual sum reads the floats that the
+    layer reads, and ``verify`` refuses the file; Core ML and ONNX have no such trouble.
 
     Example:
         >>> module = nn.Sequential(nn.Linear(64, 128))
