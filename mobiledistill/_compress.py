@@ -14,13 +14,14 @@ from torch import nn
 
 from converters import FORMATS, Format, InputError, size_bytes
 from mobiledistill._budget import Budget
+from mobiledistill._cuts import Cuts
 from mobiledistill._files import File, check_limits, quantity, teacher_file, write_and_measure
 from mobiledistill._job import Job, Latency, bytes_per_weight
 from mobiledistill._plan import Plan
 from mobiledistill._progress import Progress
 from mobiledistill._result import Artifact, BudgetError, CompressionResult, Ending, LimitCheck, TeacherFacts
 from mobiledistill._schedule import Recipe, Schedule
-from mobiledistill._sources import Cuts, FamilyMembers, Source
+from mobiledistill._sources import FamilyMembers, Source
 from mobiledistill._student import (
     Family,
     example_run,
@@ -459,7 +460,13 @@ def _teacher_score(job: Job, split: Split) -> Score:
 
 
 def _shape(plan: Plan) -> dict[str, object]:
-    return {"plan": dict(plan.channels), "dropped": plan.dropped, "width": plan.width, "depth": plan.depth}
+    return {
+        "plan": dict(plan.channels),
+        "dropped": plan.dropped,
+        "ranks": dict(plan.ranks),
+        "width": plan.width,
+        "depth": plan.depth,
+    }
 
 
 def _plan_note(plan: Plan) -> str:
@@ -467,4 +474,5 @@ def _plan_note(plan: Plan) -> str:
         return f"width {plan.width}, depth {plan.depth}"
     kept, total = sum(plan.channels.values()), sum(plan.original_channels.values())
     dropped = f", {len(plan.dropped)} blocks left out" if plan.dropped else ""
-    return f"{kept} of {total} channels{dropped}"
+    products = f", {len(plan.ranks)} layers as products" if plan.ranks else ""
+    return f"{kept} of {total} channels{dropped}{products}"

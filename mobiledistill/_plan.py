@@ -19,6 +19,7 @@ class Plan:
         channels: how many channels each group keeps, by the path of the first layer that writes them.
         original_channels: how many there were.
         dropped: paths of the blocks that are left out.
+        ranks: of the products that stand for layers, by the layer's path.
         bits: bits a weight is stored in.
         width: where the student comes from a (width, depth) family, its width; else None.
         depth: likewise.
@@ -32,13 +33,14 @@ class Plan:
     channels: Mapping[str, int] = field(default_factory=dict)
     original_channels: Mapping[str, int] = field(default_factory=dict)
     dropped: tuple[str, ...] = ()
+    ranks: Mapping[str, int] = field(default_factory=dict)
     bits: int = 8
     width: int | None = None
     depth: int | None = None
 
     def __post_init__(self) -> None:
         chosen = [number for number in (self.width, self.depth) if number is not None]
-        numbers = (*self.channels.values(), *self.original_channels.values(), self.bits, *chosen)
+        numbers = (*self.channels.values(), *self.original_channels.values(), *self.ranks.values(), self.bits, *chosen)
         if wrong := [number for number in numbers if type(number) is not int]:
             raise InputError(f"The plan holds {wrong[0]!r:.60}, which is no whole number; write channels as numbers.")
         if wrong_paths := [path for path in self.dropped if type(path) is not str]:
@@ -54,7 +56,8 @@ class Plan:
     @property
     def cuts_nothing(self) -> bool:
         """Whether everything stays; a family's member is never the whole of anything."""
-        return self.width is None and not self.dropped and dict(self.channels) == dict(self.original_channels)
+        whole = dict(self.channels) == dict(self.original_channels)
+        return self.width is None and whole and not self.dropped and not self.ranks
 
     def to_json(self) -> str:
         """The plan as JSON text."""

@@ -6,37 +6,23 @@ search does not know which source it works with.
 
 from __future__ import annotations
 
-import copy
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from converters import InputError
 from mobiledistill._plan import Plan
 from mobiledistill._student import Family
-from mobiledistill.prune import (
-    ChannelGroup,
-    LayerShape,
-    Run,
-    channel_groups,
-    cut,
-    importance,
-    layer_shapes,
-    residual_blocks,
-    without_blocks,
-)
-from mobiledistill.search import Amounts, Choice, CostModel, Sensitivity, Target, allocate, amounts, sensitivity
+from mobiledistill.prune import LayerShape, Run, layer_shapes
+from mobiledistill.search import Amounts, CostModel, Sensitivity, Target, amounts
 
-__all__ = ["Cuts", "FamilyMembers", "Source"]
+__all__ = ["FamilyMembers", "Source"]
 
 _DEPTHS = (1, 2, 3)
 _WIDEST = 4096
 _TYPICAL_WIDTH = 32
-_LEAST_SCALE = 1e-3  # of a group whose cuts do not hurt at all as far as was measured
 
 
 class Source(ABC):
@@ -79,116 +65,6 @@ class Source(ABC):
     @abstractmethod
     def layers(self, plan: Plan) -> list[tuple[str, int, int]]:
         """(layer, weights before, weights after) of every layer."""
-
-
-class Cuts(Source):
-    """Students cut out of a trained model.
-
-    Args:
-        origin: the trained model; not changed.
-        run: runs a model on example inputs.
-        run_per_use: runs it as one use of the product does, for what its layers cost.
-        losses: a few losses of a model on training batches, for the importance of channels.
-        bits: how many bits a weight is stored in.
-    """
-
-    def __init__(
-        self,
-        origin: nn.Module,
-        run: Run,
-        run_per_use: Run,
-        losses: Callable[[nn.Module], Iterable[Tensor]],
-        bits: int,
-    ) -> None:
-        self._origin = copy.deepcopy(origin).eval()
-        self._run = run
-        self._losses = losses
-        self._bits = bits
-        self._groups = channel_groups(self._origin, run)
-        self._blocks = residual_blocks(self._origin, run)
-        self._layers = layer_shapes(self._origin, run_per_use, self._groups, self._blocks)
-        self._importance = importance(self._origin, run, self._groups, losses(self._origin))
-        self._total = {group.name: group.channels for group in self._groups}
-        self._whole = {group.name: group.whole_blocks for group in self._groups}
-        self.sensitivity = sensitivity(self._origin, run, self._groups, self._importance, self._blocks, losses)
-        self._choices = self._all_choices(self.sensitivity.rises)
-
-    def uncut(self) -> Amounts:
-        return amounts(self._layers)
-
-    def propose(self, cost: CostModel, limits: Mapping[Target, float]) -> Plan | None:
-        kept = allocate(self._choices, self._layers, cost, limits)
-        return None if kept is None else self._plan(kept)
-
-    def narrow(self, level: int) -> Plan:
-        return self._plan({name: self._whole[name](min(total, 2 * level)) for name, total in self._total.items()})
-
-    def amounts(self, plan: Plan) -> Amounts:
-        return amounts(self._layers, self._shares(plan))
-
-    def build(self, plan: Plan) -> nn.Module:
-        return without_blocks(cut(self._origin, self._run, plan.channels, self._importance), plan.dropped)
-
-    def steps(self, plan: Plan, count: int) -> list[Plan]:
-        """Blocks go at once, and every group shrinks by the same factor in each step."""
-        if plan.cuts_nothing:
-            return [plan]
-        ways = []
-        for step in range(1, count):
-            share = step / count
-            kept = {n: self._whole[n](self._total[n] ** (1 - share) * k**share) for n, k in plan.channels.items()}
-            ways.append(self._plan({**kept, **dict.fromkeys(plan.dropped, 0)}))
-        return [*ways, plan]
-
-    def shrink(self, student: nn.Module, plan: Plan) -> nn.Module:
-        names = {group.name: _first_left(group, plan.dropped) for group in self._groups if group.name in plan.channels}
-        groups = [replace(group, name=names[group.name]) for group in self._groups if group.name in names]
-        scores = importance(student, self._run, groups, self._losses(student))
-        return cut(student, self._run, {names[name]: kept for name, kept in plan.channels.items()}, scores)
-
-    def layers(self, plan: Plan) -> list[tuple[str, int, int]]:
-        shares = self._shares(plan)
-        return [(layer.name, layer.weights, round(amounts([layer], shares).weights)) for layer in self._layers]
-
-    def _all_choices(self, rises: Mapping[str, Mapping[int, float]]) -> list[Choice]:
-        """What a plan sets, each with the loss that is predicted of it.
-
-        Of channels ``-log(importance kept)``, times what makes that the rise that was measured: the measured ones say
-        nothing of the few channels that small budgets leave, and importance alone does not compare groups.
-        """
-        choices = []
-        for group in self._groups:
-            kept = self._importance[group.name].sort(descending=True).values.cumsum(0).clamp(max=1.0)
-            shape = [math.inf, *(-kept.log()).tolist()]
-            measured = [(shape[channels], max(rise, 0.0)) for channels, rise in rises.get(group.name, {}).items()]
-            scale = sum(x * y for x, y in measured) / max(sum(x * x for x, _ in measured), 1e-12)
-            losses = [math.inf, *(max(scale, _LEAST_SCALE) * x for x in shape[1:-1]), 0.0]
-            inside = tuple(b for b in self._blocks if all(path.startswith(f"{b}.") for path in group.writers))
-            choices.append(Choice(group.name, tuple(losses), group.block, max(2, group.block), inside))
-        for block in self._blocks:
-            around = tuple(other for other in self._blocks if block.startswith(f"{other}."))
-            choices.append(Choice(block, (max(rises[block][0], 0.0), 0.0), 1, 0, around))
-        return choices
-
-    def _plan(self, kept: Mapping[str, int]) -> Plan:
-        dropped = tuple(block for block in self._blocks if kept.get(block, 1) == 0)
-        left = {group.name for group in self._groups if _first_left(group, dropped)}
-        return Plan(
-            channels={name: kept[name] for name in self._total if name in left},
-            original_channels={name: total for name, total in self._total.items() if name in left},
-            dropped=dropped,
-            bits=self._bits,
-        )
-
-    def _shares(self, plan: Plan) -> dict[str, float]:
-        shares = {name: kept / self._total[name] for name, kept in plan.channels.items()}
-        return {**shares, **dict.fromkeys(plan.dropped, 0.0)}
-
-
-def _first_left(group: ChannelGroup, dropped: Iterable[str]) -> str:
-    """The first layer that writes the group's channels once blocks are dropped; empty where all of them are gone."""
-    left = [path for path in group.writers if not any(path.startswith(f"{block}.") for block in dropped)]
-    return group.name if group.name in left else next(iter(left), "")
 
 
 class FamilyMembers(Source):

@@ -154,7 +154,8 @@ def groups_of(plan: Data) -> list[tuple[str, str]]:
     """How many channels each group keeps, and which blocks are left out."""
     original = plan["original_channels"]
     kept = [(name, f"{kept} of {original[name]}") for name, kept in plan["channels"].items()]
-    return [*kept, *((block, "left out") for block in plan.get("dropped", ()))]
+    dropped = ((block, "left out") for block in plan.get("dropped", ()))
+    return [*kept, *dropped, *((path, f"product of rank {rank}") for path, rank in plan.get("ranks", {}).items())]
 
 
 def sensitivities_of(data: Data) -> Sensitivities | None:
@@ -274,7 +275,8 @@ def _plan_text(plan: Data, entry: Data) -> str:
     before = sum(original.get(name, kept) for name, kept in channels.items())
     dropped = entry.get("dropped")
     without = f", without {', '.join(dropped)}" if dropped else ""
-    return f"{numbers.count(sum(channels.values()))} of {numbers.count(before)} channels{without}"
+    ranks = f", {len(entry['ranks'])} layers as products" if entry.get("ranks") else ""
+    return f"{numbers.count(sum(channels.values()))} of {numbers.count(before)} channels{without}{ranks}"
 
 
 def _is_chosen(plan: Data, entry: Data) -> bool:

@@ -2,7 +2,7 @@
 
 from mobiledistill.search._allocate import Choice, allocate
 from mobiledistill.search._cost import LATENCIES, Amounts, CostModel, Target, amounts
-from mobiledistill.search._sensitivity import Sensitivity, sensitivity
+from mobiledistill.search._sensitivity import Sensitivity, Trial, sensitivity
 
 __all__ = [
     "LATENCIES",
@@ -11,6 +11,7 @@ __all__ = [
     "CostModel",
     "Sensitivity",
     "Target",
+    "Trial",
     "allocate",
     "amounts",
     "sensitivity",

@@ -11,6 +11,7 @@ from mobiledistill.search._cost import Amounts, CostModel, Target, amounts
 
 __all__ = ["Choice", "allocate"]
 
+_FIRST_RANKS = (1.0, 0.7, 0.5, 0.35, 0.25, 0.18)  # of the largest that is smaller than the layer
 _EXCHANGES = 20  # times that each choice offers a step
 
 
@@ -94,10 +95,10 @@ class _State:
     def shrink(self, fixed: Collection[str]) -> bool:
         """Until every limit holds; whether that could be reached."""
         while broken := [target for target, value in self._predicted().items() if value > self._limits[target]]:
-            name = self._cheapest(broken, fixed)
-            if name is None:
+            offer = self._cheapest(broken, fixed)
+            if offer is None:
                 return False
-            self._set(name, self._fewer(name))
+            self._set(*offer)
         return True
 
     def refill(self, without: str | None = None) -> None:
@@ -113,29 +114,25 @@ class _State:
                 return
 
     def _exchanged(self, name: str) -> bool:
-        choice, before, kept, network = self._choices[name], self.loss(), dict(self.kept), self._network
-        fewer = self.kept[name] - choice.step
-        if not self._is_there(name) or choice.most == 1 or fewer < choice.least:
-            return False
-        self._set(name, fewer)
-        self.refill(without=name)
-        if self.loss() < before - 1e-9:
-            return True
-        self.kept, self._network = kept, network
+        before, kept, network = self.loss(), dict(self.kept), self._network
+        for fewer in self._offers(name) if self._choices[name].most > 1 else ():
+            self._set(name, fewer)
+            self.refill(without=name)
+            if self.loss() < before - 1e-9:
+                return True
+            self.kept, self._network = dict(kept), network
         return False
 
-    def _cheapest(self, broken: Sequence[Target], fixed: Collection[str]) -> str | None:
+    def _cheapest(self, broken: Sequence[Target], fixed: Collection[str]) -> tuple[str, int] | None:
         now = self._predicted()
         best, best_price = None, math.inf
-        for name, choice in self._choices.items():
-            fewer, kept = self._fewer(name), self.kept[name]
-            if name in fixed or fewer < choice.least or not self._is_there(name):
-                continue
+        offers = ((name, fewer) for name in self._choices if name not in fixed for fewer in self._offers(name))
+        for name, fewer in offers:
             after = self._predicted(name, fewer)
             gain = sum((now[target] - after[target]) / (now[target] - self._limits[target]) for target in broken)
-            lost = self._loss_of(name, fewer) - self._loss_of(name, kept)
+            lost = self._loss_of(name, fewer) - self._loss_of(name, self.kept[name])
             if gain > 0 and max(lost, 0.0) / gain < best_price:
-                best, best_price = name, max(lost, 0.0) / gain
+                best, best_price = (name, fewer), max(lost, 0.0) / gain
         return best
 
     def _fitting(self) -> Iterator[tuple[float, str, int]]:
@@ -148,10 +145,19 @@ class _State:
             if all(after[target] <= limit for target, limit in self._limits.items()):
                 yield self._loss_of(name, kept) - self._loss_of(name, kept + choice.step), name, kept + choice.step
 
-    def _fewer(self, name: str) -> int:
-        """Wide groups shrink several blocks at a time, which changes nothing but the time this takes."""
-        kept, step = self.kept[name], self._choices[name].step
-        return kept - step * max(1, kept // (48 * step))
+    def _offers(self, name: str) -> list[int]:
+        """What a choice could keep instead.
+
+        Wide groups shrink several blocks at a time, which changes nothing but the time this takes. A layer offers
+        products of several ranks: the largest of them hardly gains a byte.
+        """
+        choice, kept = self._choices[name], self.kept[name]
+        if not self._is_there(name):
+            return []
+        if choice.is_rank and kept == choice.most:
+            return sorted({max(choice.least, round((kept - 1) * share)) for share in _FIRST_RANKS})
+        fewer = kept - choice.step * max(1, kept // (48 * choice.step))
+        return [fewer] if fewer >= choice.least else []
 
     def _loss_of(self, name: str, kept: int) -> float:
         """What a choice adds to the predicted loss; a block that stays adds what was cut within it."""

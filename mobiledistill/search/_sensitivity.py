@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import islice
 
 import torch
 from torch import Tensor, nn
 
-from mobiledistill.prune import ChannelGroup, Run, Trials, without_blocks
+__all__ = ["Sensitivity", "Trial", "sensitivity"]
 
-__all__ = ["Sensitivity", "sensitivity"]
-
-_SHARES = (0.75, 0.5, 0.25)
 _BATCHES = 4
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One cut that is tried.
+
+    Attributes:
+        name: of what is cut.
+        kept: how much of it stays.
+        made: gives the cut module for a moment.
+    """
+
+    name: str
+    kept: int
+    made: Callable[[], AbstractContextManager[nn.Module]]
 
 
 @dataclass(frozen=True)
@@ -25,7 +38,7 @@ class Sensitivity:
 
     Attributes:
         loss: of the uncut module.
-        rises: by group or block: what is kept, and by how much the loss then rises.
+        rises: by what was cut: how much of it stays, and by how much the loss then rises.
         seconds: what finding out took.
     """
 
@@ -36,22 +49,16 @@ class Sensitivity:
 
 def sensitivity(
     module: nn.Module,
-    run: Run,
-    groups: Sequence[ChannelGroup],
-    scores: Mapping[str, Tensor],
-    blocks: Sequence[str],
+    trials: Iterable[Trial],
     losses: Callable[[nn.Module], Iterable[Tensor]],
     *,
     batches: int = _BATCHES,
 ) -> Sensitivity:
-    """Cuts each group to three quarters, a half and a quarter, leaves each block out, and watches the loss.
+    """Tries one cut after the other and watches the loss.
 
     Args:
-        module: a float module; not changed.
-        run: runs the module on example inputs.
-        groups: of channels, those with the lowest ``scores`` leave first.
-        scores: one a channel, by group.
-        blocks: paths of blocks that can be left out.
+        module: the uncut module.
+        trials: the cuts.
         losses: the losses of a module on some training batches, one after the other.
         batches: how many of these batches are looked at.
     """
@@ -65,13 +72,7 @@ def sensitivity(
 
     whole = mean_loss(module)
     rises: dict[str, dict[int, float]] = {}
-    trials = Trials(module, run)
-    for group in groups:
-        order = scores[group.name].argsort(stable=True).tolist()
-        for kept in dict.fromkeys(group.whole_blocks(share * group.channels) for share in _SHARES):
-            if kept < group.channels:
-                with trials.cut(group.name, sorted(order[: group.channels - kept])) as smaller:
-                    rises.setdefault(group.name, {})[kept] = mean_loss(smaller) - whole
-    for block in blocks:
-        rises[block] = {0: mean_loss(without_blocks(module, [block])) - whole}
+    for trial in trials:
+        with trial.made() as smaller:
+            rises.setdefault(trial.name, {})[trial.kept] = mean_loss(smaller) - whole
     return Sensitivity(whole, rises, time.perf_counter() - began)
