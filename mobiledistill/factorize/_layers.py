@@ -56,7 +56,9 @@ def table(like: nn.Embedding, weight: nn.Parameter) -> nn.Embedding:
     """An embedding of the same rows, of another width."""
     rows, width = weight.shape
     rare: dict[str, Any] = {"scale_grad_by_freq": like.scale_grad_by_freq, "sparse": like.sparse}
-    return _holding(nn.Embedding(rows, width, like.padding_idx, **rare, device="meta"), weight)
+    # Drawing weights on "meta" would load torch's compiler, which takes seconds; a table can be given empty ones.
+    empty = torch.empty(rows, width, device="meta")
+    return _holding(nn.Embedding(rows, width, like.padding_idx, **rare, _weight=empty), weight)
 
 
 def in_turn(**layers: nn.Module) -> nn.Sequential:
