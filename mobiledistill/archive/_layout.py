@@ -11,14 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
-import numpy as np
-
 __all__ = ["Segment", "segments_of"]
 
 _DEEPEST = 40
 _LONGEST_ROW = 1 << 20
 _LARGEST_KERNEL = 4096
-_FEWEST_INDICES = 64
 
 
 @dataclass(frozen=True, order=True)
@@ -92,18 +89,6 @@ def _reader_of(name: str, content: bytes) -> Callable[..., Iterator[Segment]] | 
     if name.endswith(".mlmodel"):
         return _mlmodel
     return None
-
-
-def _packed_bits(data: bytes) -> int:
-    """Of an element in bytes that may be indices of a palette, packed: the width that leaves the fewest bits."""
-    bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
-    costs = {}
-    for width in (8, 6, 4, 2):
-        elements = bits[: len(bits) // width * width].reshape(-1, width) @ (1 << np.arange(width))
-        counts = np.bincount(elements, minlength=1 << width)
-        counts = counts[counts > 0]
-        costs[width] = float(-(counts * np.log2(counts / len(elements))).sum()) + 2 * len(counts)  # to be learned
-    return min(costs, key=lambda width: costs[width])
 
 
 def _segment(
@@ -298,12 +283,13 @@ class _Constant:
 def _mlmodel(content: bytes) -> Iterator[Segment]:
     for one in _constants(content):
         if one.offset is None:
-            yield _told(content, one.begin, one.end, _MIL_TYPES[one.kind], one.shape, one.kind == 11)
+            yield _told(one.begin, one.end, _MIL_TYPES[one.kind], one.shape, one.kind == 11)
 
 
 def _constants(content: bytes) -> Iterator[_Constant]:
     """A Value has a type in field 2, and its elements in 3, or in 5 the name of a file and an offset."""
     waiting = [(0, len(content), 0)]
+    unpacked: dict[tuple[int, int], tuple[int, ...]] = {}
     while waiting:
         begin, end, depth = waiting.pop()
         try:
@@ -314,8 +300,10 @@ def _constants(content: bytes) -> Iterator[_Constant]:
         if 2 in parts and (3 in parts or 5 in parts):
             constant = _constant(content, parts)
             if constant is not None:
-                yield constant
+                yield replace(constant, shape=unpacked.get((begin, end), constant.shape))
                 continue
+        if 1 in parts and content[slice(*parts[1])] == b"constexpr_lut_to_dense":
+            unpacked |= _unpacked(content, fields)
         if depth < _DEEPEST:
             waiting += [(b, e, depth + 1) for _, _, b, e in fields if e]
 
@@ -326,31 +314,41 @@ def _constant(content: bytes, parts: dict[int, tuple[int, int]]) -> _Constant | 
         kind = next(value for number, value, _, e in _fields(content, *tensor) if number == 1 and not e)
         if kind not in _MIL_TYPES:
             return None
-        shape = []
-        for number, _, b, e in _fields(content, *tensor):
-            if number == 3 and e:
-                size = _part(content, (b, e), 1)
-                shape.append(next((v for n, v, _, _ in _fields(content, *size) if n == 1), 0))
+        shape = _mil_shape(content, tensor)
         if 5 in parts:
             offset = next(value for number, value, _, e in _fields(content, *parts[5]) if number == 2 and not e)
-            return _Constant(kind, tuple(shape), 0, 0, offset)
+            return _Constant(kind, shape, 0, 0, offset)
         ((number, _, b, e),) = _fields(content, *_part(content, parts[3], 1))
         if number not in (1, 6, 7):  # floats, doubles and bytes; integers are varints
             return None
-        return _Constant(kind, tuple(shape), *_part(content, (b, e), 1), None)
+        return _Constant(kind, shape, *_part(content, (b, e), 1), None)
     except (KeyError, StopIteration, ValueError, IndexError):
         return None
 
 
-def _told(
-    content: bytes, begin: int, end: int, kind: tuple[int, bool], shape: tuple[int, ...], floating: bool
-) -> Segment:
-    """As its type tells; but bytes may be a palette's indices, up to four in one."""
-    if kind == (8, False) and end - begin >= _FEWEST_INDICES:
-        width = _packed_bits(content[begin:end])
-        if width != 8:
-            return _segment(begin, end, (width, False), (), floating)
-    return _segment(begin, end, kind, shape, floating)
+def _unpacked(content: bytes, fields: Sequence[tuple[int, int, int, int]]) -> dict[tuple[int, int], tuple[int, ...]]:
+    """Of an operation that looks weights up: the weights' shape, from its output, by the place of the indices."""
+    try:
+        output = next((b, e) for number, _, b, e in fields if number == 3 and e)
+        shape = _mil_shape(content, _part(content, _part(content, output, 2), 1))
+        return {
+            _part(content, (b, e), 2): shape
+            for number, _, b, e in fields
+            if number == 5 and e and content[slice(*_part(content, (b, e), 1))] == b"indices"
+        }
+    except (StopIteration, ValueError, IndexError):
+        return {}
+
+
+def _mil_shape(content: bytes, tensor: tuple[int, int]) -> tuple[int, ...]:
+    sizes = [_part(content, (b, e), 1) for number, _, b, e in _fields(content, *tensor) if number == 3 and e]
+    return tuple(next((v for n, v, _, _ in _fields(content, *size) if n == 1), 0) for size in sizes)
+
+
+def _told(begin: int, end: int, kind: tuple[int, bool], shape: tuple[int, ...], floating: bool) -> Segment:
+    """As its type tells; but bytes that hold more elements than there are bytes are packed indices of a palette."""
+    bits = 8 * (end - begin) // max(1, prod(shape)) if kind == (8, False) and shape else 8
+    return _segment(begin, end, (bits, False) if bits in (2, 4, 6) else kind, shape, floating)
 
 
 def _part(content: bytes, place: tuple[int, int], wanted: int) -> tuple[int, int]:
@@ -361,4 +359,4 @@ def _blobs(content: bytes, shapes: dict[int, tuple[int, ...]]) -> Iterator[Segme
     for offset in range(64, len(content) - 63, 64):
         sentinel, kind, size, begin = struct.unpack_from("<IIQQ", content, offset)
         if sentinel == 0xDEADBEEF and kind in _BLOB_TYPES and begin == offset + 64:
-            yield _told(content, begin, begin + size, _BLOB_TYPES[kind], shapes.get(offset, ()), kind == 2)
+            yield _told(begin, begin + size, _BLOB_TYPES[kind], shapes.get(offset, ()), kind == 2)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 
 from converters import read_integers
-from mobiledistill.archive._layout import _packed_bits, segments_of
+from mobiledistill.archive._layout import segments_of
 from mobiledistill.archive._relations import products, with_relations
 
 
@@ -49,12 +49,10 @@ def test_every_layers_integers_are_found(students: dict[str, Path], suffix: str)
     assert all(one.end <= other.begin for one, other in itertools.pairwise(segments))
 
 
-@pytest.mark.parametrize("width", [2, 4, 6, 8])
-def test_packed_indices_are_told_from_bytes(width: int) -> None:
-    half = 1 << (width - 1)
-    indices = np.random.default_rng(0).normal(half, half / 3, 3000).astype(int).clip(0, 2 * half - 1)
-    bits = (indices[:, None] >> np.arange(width)) & 1
-    assert _packed_bits(np.packbits(bits.ravel(), bitorder="little").tobytes()) == width
+def test_a_palettes_indices_have_the_shape_of_the_weights(students: dict[str, Path]) -> None:
+    found = [one for one in segments_of(files_of(students["palette"])) if one.bits == 6]
+    convolutions = [(one.end - one.begin, one.row, one.across, one.down) for one in found if one.across > 1]
+    assert (16 * 16 * 9 * 6 // 8, 16 * 9, 3, 3) in convolutions
 
 
 @settings(max_examples=200, deadline=None)
