@@ -36,6 +36,7 @@ from mobiledistill._plan import Plan
 from mobiledistill._progress import Event, Progress
 from mobiledistill._result import Artifact, BudgetError, CompressionResult, Ending, LimitCheck, TeacherFacts
 from mobiledistill._schedule import Care, Recipe, Schedule
+from mobiledistill._sweep import SweepResult, sweep
 from mobiledistill._task import (
     Batch,
     Equipped,
@@ -108,6 +109,7 @@ __all__ = [
     "Score",
     "Signature",
     "Split",
+    "SweepResult",
     "TFLite",
     "Task",
     "TeacherFacts",
@@ -128,6 +130,7 @@ __all__ = [
     "profile",
     "quantize",
     "run_demo",
+    "sweep",
     "teachers",
     "train_model",
     "unpack",

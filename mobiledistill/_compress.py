@@ -44,7 +44,7 @@ from mobiledistill.train import Doctor, EpochLog, findings_to_json, fit
 if TYPE_CHECKING:
     from mobiledistill.devices import Device
 
-__all__ = ["compress"]
+__all__ = ["compress", "run_job"]
 
 _BYTES_AIM = 0.997  # of a limit in bytes: what trained weights add over untrained ones is a few bytes
 _LATENCY_AIM = 0.97  # of a limit in milliseconds: the interval's upper end is what must keep it
@@ -104,9 +104,16 @@ def compress(
         InputError: the teacher does not fit the task, or the work folder holds another run.
         ParityError: a file does not compute what the student computes.
     """
-    job = Job.start(teacher, task, budget, student, distill, device, formats, quantize, schedule, workdir, progress)
+    return run_job(
+        Job.start(teacher, task, budget, student, distill, device, formats, quantize, schedule, workdir, progress)
+    )
+
+
+def run_job(job: Job) -> CompressionResult:
+    """What ``compress`` does, once everything it was given is known to fit together."""
+    schedule = job.schedule
     source = _source(job)
-    cost = CostModel(bytes_per_weight(quantize))
+    cost = CostModel(bytes_per_weight(job.scheme))
     facts = _teacher_facts(job, source, cost)
     for attempt in range(_TRAINED_ROUNDS):
         plan, ending = _search(job, source, cost, facts, margin=attempt * _MARGIN)
@@ -141,7 +148,8 @@ def _source(job: Job) -> Source:
     with job.phase("analyze"):
         job.report("analyze", 0, 1, "what is coupled, and what matters")
         if job.student is None or isinstance(job.student, nn.Module):
-            return Cuts(job.student or cast(nn.Module, job.uncut), run, per_use, job.losses, bits)
+            origin = job.student or cast(nn.Module, job.uncut)
+            return Cuts(origin, run, per_use, job.losses, bits, job.known_sensitivity)
         return FamilyMembers(job.student, job.uncut, per_use, quick_quality, job.schedule.seed, bits)
 
 

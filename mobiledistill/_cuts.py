@@ -26,7 +26,7 @@ from mobiledistill.prune import (
     residual_blocks,
     without_blocks,
 )
-from mobiledistill.search import Amounts, Choice, CostModel, Target, Trial, allocate, amounts, sensitivity
+from mobiledistill.search import Amounts, Choice, CostModel, Sensitivity, Target, Trial, allocate, amounts, sensitivity
 
 __all__ = ["Cuts"]
 
@@ -44,6 +44,7 @@ class Cuts(Source):
         run_per_use: runs it as one use of the product does, for what its layers cost.
         losses: a few losses of a model on training batches, for what matters and how much.
         bits: how many bits a weight is stored in.
+        known: gives what was measured before, or measures.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Cuts(Source):
         run_per_use: Run,
         losses: Callable[[nn.Module], Iterable[Tensor]],
         bits: int,
+        known: Callable[[Callable[[], Sensitivity]], Sensitivity] = lambda measure: measure(),
     ) -> None:
         self._origin = copy.deepcopy(origin).eval()
         self._run = run
@@ -69,7 +71,7 @@ class Cuts(Source):
         self._units = _PRODUCT.importance(self._origin, list(self._products.values()), losses(self._origin))
         self._total = {group.name: group.channels for group in self._groups}
         self._whole = {group.name: group.whole_blocks for group in self._groups}
-        self.sensitivity = sensitivity(self._origin, self._trials(), losses)
+        self.sensitivity = known(lambda: sensitivity(self._origin, self._trials(), losses))
         self._choices = self._all_choices(self.sensitivity.rises)
 
     def uncut(self) -> Amounts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -28,10 +29,10 @@ from mobiledistill._student import (
     signature_modules,
 )
 from mobiledistill._task import Arrays, Predict, Score, Split, Task
-from mobiledistill._workdir import Workdir, data_fingerprint, digest_of, fingerprint
+from mobiledistill._workdir import Workdir, code_fingerprint, data_fingerprint, digest_of, fingerprint, write_text
 from mobiledistill.distill import HardTargets, Loss, SoftTargets
 from mobiledistill.quantize import Scheme
-from mobiledistill.search import Target
+from mobiledistill.search import Sensitivity, Target
 from mobiledistill.teachers import Teacher, Teachers, as_teacher
 from mobiledistill.train import Finding
 
@@ -72,6 +73,8 @@ class Job:
     seconds: dict[str, float] = field(default_factory=dict)
     rounds: list[dict[str, Any]] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    analysis: Path | None = None
+    """Folder of what was found out about the uncut model, where runs share one."""
     examined: bool = False
     """Whether the doctor has looked at teacher, data and loss."""
 
@@ -89,6 +92,7 @@ class Job:
         schedule: Schedule,
         workdir: str | Path,
         progress: Progress | None,
+        analysis: Path | None = None,
     ) -> Job:
         from mobiledistill.devices import open as open_device
 
@@ -130,6 +134,7 @@ class Job:
             schedule=schedule,
             run=Workdir(Path(workdir), call),
             progress=progress,
+            analysis=analysis,
         )
 
     @property
@@ -271,6 +276,17 @@ class Job:
             yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+    def known_sensitivity(self, measure: Callable[[], Sensitivity]) -> Sensitivity:
+        """What was measured before of the same model, data and loss, by this run or one that shares its analysis."""
+        about = (self.student or self.uncut, self.teacher.fingerprint, data_fingerprint(self.task), self.distill)
+        code = code_fingerprint(self.task, about[0])
+        digest = hashlib.sha256(repr((fingerprint(about[0]), *about[1:], code)).encode()).hexdigest()[:16]  # type: ignore[arg-type]  # a module here
+        file = (self.analysis or self.run.path) / f"sensitivity-{digest}.json"
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_text(file, measure().to_json())
+        return Sensitivity.from_json(file.read_text())
 
     def losses(self, module: nn.Module) -> Iterable[Tensor]:
         """The losses of a module on a few training batches, one after the other."""

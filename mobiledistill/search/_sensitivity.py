@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 
 import torch
@@ -45,6 +46,17 @@ class Sensitivity:
     loss: float
     rises: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
     seconds: float = 0.0
+
+    def to_json(self) -> str:
+        """As JSON text."""
+        return json.dumps(asdict(self), indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Sensitivity:
+        """Reads what ``to_json`` wrote."""
+        found = json.loads(text)
+        rises = {name: {int(kept): rise for kept, rise in points.items()} for name, points in found["rises"].items()}
+        return cls(found["loss"], rises, found["seconds"])
 
 
 def sensitivity(

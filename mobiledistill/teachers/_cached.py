@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -173,9 +174,9 @@ class _Group:
         keys = np.frombuffer(b"".join(list(self.rows)[self._written :]), np.uint8).reshape(-1, _KEY_BYTES)
         shard = {key: value[self._written : count].clone() for key, value in self._values.items()}
         digest = hashlib.sha256(keys.tobytes()).hexdigest()[:16]
-        aside = folder / f"{name}-{digest}.partial"
+        aside = folder / f"{name}-{digest}.{os.getpid()}.partial"  # processes that share a folder may write the same
         save_file({f"{_OUTPUT}{key}": value for key, value in shard.items()} | {_KEYS: torch.tensor(keys)}, aside)
-        aside.replace(aside.with_suffix(".safetensors"))
+        aside.replace(folder / f"{name}-{digest}.safetensors")
         self._written = count
 
     def read(self, path: Path) -> None:
