@@ -30,7 +30,8 @@ from benchmarks._task_page import page
 from converters import Format
 from mobiledistill.devices import Host, Measurement, Subject, latency_per_use
 from mobiledistill.distill import HardTargets
-from mobiledistill.prune import channel_groups, cut
+from mobiledistill.factorize import LowRank
+from mobiledistill.prune import channel_groups, cut, without_blocks
 
 _NO_LIMIT = md.Budget(size_bytes=1_000_000_000)
 
@@ -168,7 +169,8 @@ def _untaught(ours: md.DemoRun, demo: md.DemoTask, seed: int) -> nn.Module:
 
     groups = channel_groups(ours.teacher, run)
     scores = {group.name: torch.arange(group.channels, 0.0, -1.0) // group.block for group in groups}
-    student = cut(ours.teacher, run, plan.channels, scores)
+    student = without_blocks(cut(ours.teacher, run, plan.channels, scores), plan.dropped)
+    student = LowRank().apply(student, plan.ranks) if plan.ranks else student
     for part in student.modules():
         if callable(reset := getattr(part, "reset_parameters", None)):
             reset()
