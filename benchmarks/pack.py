@@ -137,7 +137,7 @@ def page(found: Mapping[str, Any]) -> str:
             else "."
         ),
         "Large files gain less: most of their bits are noise that training left in the weights. Seconds are the",
-        "processor's, in Python; files below 100 kB are packed with two lists of tensors, and the better archive stays.",
+        "processor's, in Python; files below 100 kB are packed twice, with another list of tensors.",
         "",
         "| | as written | zip | zstd | brotli | xz | pack | less than the best | pack s | unpack s |",
         "|---|---|---|---|---|---|---|---|---|---|",
