@@ -165,7 +165,13 @@ def _on_ray(
         raise MissingExtraError("ray", "ray") from None
     started = not ray.is_initialized()
     if started:
-        ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(
+            num_cpus=workers,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            _system_config={"worker_niceness": 0},  # else anything that runs beside starves them
+        )
     try:
         work = ray.remote(max_retries=_ATTEMPTS, num_cpus=1)(_work)
         shared = ray.put((teacher, task, options))
