@@ -462,7 +462,8 @@ def test_teachers_of_other_kinds_teach_too(teacher: nn.Module, tmp_path: Path, k
     assert result.score.value > 40  # a quarter is chance
     assert (result.teacher.size_bytes is None) == (kind == "several")
     assert (tmp_path / "run" / "report.html").stat().st_size > 1000
-    assert json.loads((tmp_path / "run" / "doctor.json").read_text()) == []
+    found = {one["illness"] for one in json.loads((tmp_path / "run" / "doctor.json").read_text())}
+    assert found <= {"slow teacher", "starved"}  # which depend on what else the machine does
     assert (kind == "cached") == bool(list(tmp_path.glob("answers-*/*.safetensors")))
 
 

@@ -168,7 +168,7 @@ def test_a_file_with_another_code_is_refused(program: Program, images: np.ndarra
     [
         (Palette(4), "tflite", "is a palette: a TFLite runtime would look every weight up on every call"),
         (WeightOnly(4, block=16), "tflite", "has a scale for every 16 weights"),
-        (Palette(6), "onnx", "is a palette of 6 bits: ONNX stores 4 or 8"),
+        (Palette(6), "onnx", "is a palette of 6 bits: ONNX stores 2, 4 or 8"),
     ],
 )
 def test_what_a_format_lacks_is_refused_by_the_layers_name(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
+from contextlib import nullcontext
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from mobiledistill.prune import Trials, channel_groups, cut, importance, residual_blocks
-from mobiledistill.search import sensitivity
+from mobiledistill.prune import Trials, channel_groups, cut, importance, without_blocks
+from mobiledistill.search import Sensitivity, Trial, sensitivity
 from tests.networks import settled
 from tests.prune.test_blocks import Blocks, run
 
@@ -21,24 +24,29 @@ def _losses(module: nn.Module) -> Iterator[Tensor]:
         yield module(part).square().mean()
 
 
-def test_what_matters_makes_the_loss_rise_and_the_module_stays_whole() -> None:
+def test_what_matters_makes_the_loss_rise() -> None:
     module = settled(Blocks(), IMAGES)
     with torch.no_grad():
         module.blocks[0].second.weight.zero_()  # type: ignore[union-attr, operator, index]  # the first block does nothing
-    before = {name: value.clone() for name, value in module.state_dict().items()}
-    groups, blocks = channel_groups(module, run), residual_blocks(module, run)
-    scores = importance(module, run, groups, _losses(module))
-    found = sensitivity(module, run, groups, scores, blocks, _losses)
+    blocks = ("blocks.0", "blocks.1")
+    trials = [Trial(block, 0, partial(nullcontext, without_blocks(module, [block]))) for block in blocks]
+    found = sensitivity(module, trials, _losses)
     assert found.rises["blocks.0"] == {0: 0.0}
     assert abs(found.rises["blocks.1"][0]) > 1e-6
-    assert set(found.rises) == {group.name for group in groups} | set(blocks)
-    assert set(found.rises["stem"]) == {6, 4, 2}
     with torch.no_grad():
         assert found.loss == pytest.approx(float(torch.stack(list(_losses(module))).mean()))
-    again = sensitivity(module, run, groups, scores, blocks, _losses)
-    assert again.rises == found.rises  # a cut that was tried leaves nothing behind
-    for name, value in module.state_dict().items():
-        torch.testing.assert_close(value, before[name], rtol=0, atol=0)
+    assert found.seconds > 0
+    assert Sensitivity.from_json(found.to_json()) == found
+
+
+def test_a_loss_that_is_no_number_is_the_worst_rise() -> None:
+    module = Blocks()
+    broken = copy.deepcopy(module)
+    with torch.no_grad():
+        broken.stem.weight.fill_(torch.nan)  # type: ignore[operator]
+    found = sensitivity(module, [Trial("stem", 1, partial(nullcontext, broken))], _losses)
+    assert found.rises["stem"] == {1: torch.inf}
+    assert Sensitivity.from_json(found.to_json()) == found
 
 
 def test_a_cut_for_a_moment_is_the_cut_itself() -> None:
