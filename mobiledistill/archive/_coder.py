@@ -66,7 +66,7 @@ def _code_structure(m: Model, mode: int, stream: NDArray[np.uint8], start: int, 
         length = m.match[1]
         select0 = 0 if length == 0 else 1 if length < 16 else 2
         select1 = 0 if length == 0 else 1 + min(length, 31) // 4
-        stream[i] = code_symbol(m, mode, np.int64(stream[i]), 8, 0, 11, 0, 2, 0, select0, select1)
+        stream[i] = code_symbol(m, mode, np.int64(stream[i]), np.int64(8), np.int64(0), select0, select1)
         for k in range(2):
             if m.match[2 * k + 1]:
                 if stream[m.match[2 * k]] == stream[i]:
@@ -204,7 +204,7 @@ def _code_elements(
                 if at < end:
                     symbol |= ((np.int64(content[at]) >> ((i * bits + b) & 7)) & 1) << b
             symbol ^= half * signed
-        symbol = code_symbol(m, mode, symbol, bits, group, 4, ROWS, 0, CURVES, 0, level)
+        symbol = code_symbol(m, mode, symbol, bits, group, np.int64(0), level)
         if mode == DECODE:
             for b in range(bits):
                 at = begin + ((i * bits + b) >> 3)
@@ -273,7 +273,8 @@ def _code_wide(m: Model, mode: int, content: NDArray[np.uint8], begin: int, end:
                 m.contexts[k] = ((m.contexts[k] & WORD) + (80 + k << 24)) * HASH_B & WORD
             m.guess[0] = last[b] if same else -1
             m.expert_of[0] = 128 + place
-            content[at] = code_symbol(m, mode, np.int64(content[at]), 8, 5, 7, 0, 1, 0, 0, min(place, 7) * 2 + same)
+            select1 = min(place, 7) * 2 + same
+            content[at] = code_symbol(m, mode, np.int64(content[at]), np.int64(8), np.int64(5), np.int64(0), select1)
             if content[at] != last[b]:
                 same = 0
             head = head << 8 & WORD | content[at]

@@ -111,6 +111,9 @@ def _bells() -> Integers:
 _SQUASH = _squash()
 _STRETCH = _stretch()
 _BELLS = _bells()
+_KINDS = np.array([[11, 0, 2, 0], *[[4, ROWS, 0, CURVES]] * 4, [7, 0, 1, 0]], np.int64)
+"""How many contexts, rows, guesses and curves each group has."""
+
 _RATES = np.array([131072 // (2 * n + 3) for n in range(1024)], np.int64)
 
 
@@ -168,13 +171,13 @@ class Model(NamedTuple):
 
 @compiled
 def code_symbol(
-    m: Model, mode: int, symbol: Whole, bits: int, group: int, contexts: int, rows: int, guesses: int, curves: int,
-    select0: int, select1: int,
+    m: Model, mode: int, symbol: Whole, bits: Whole, group: Whole, select0: Whole, select1: Whole
 ) -> Whole:  # fmt: skip
     """Codes the bits of a symbol, the highest first, and learns from each. Returns the symbol."""
+    contexts, rows, guesses, curves = _KINDS[group, 0], _KINDS[group, 1], _KINDS[group, 2], _KINDS[group, 3]
     for i in range(curves):
         m.curves[i, 3], m.curves[i, 4] = 0, _ONE
-    node: Whole = 1
+    node: Whole = np.int64(1)
     for place in range(bits):
         inputs, sure = _guesses(m, node, place, bits, contexts, rows, guesses, curves)
         m.sets[0] = (group * MIXERS) * SETS + select0 * 256 + node
@@ -206,7 +209,7 @@ def code_symbol(
 
 @compiled
 def _guesses(
-    m: Model, node: Whole, place: int, bits: int, contexts: int, rows: int, guesses: int, curves: int
+    m: Model, node: Whole, place: int, bits: Whole, contexts: int, rows: int, guesses: int, curves: int
 ) -> tuple[int, int]:
     """Fills in what each guess says of the next bit; how many there are, and how many contexts were met before."""
     n = sure = 0
