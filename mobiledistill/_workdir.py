@@ -91,7 +91,7 @@ def make_folder(path: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Writes a whole file or none."""
-    aside = path.with_name(path.name + ".partial")
+    aside = path.with_name(f"{path.name}.{os.getpid()}.partial")  # processes that share a folder may write the same
     aside.write_text(text)
     aside.replace(path)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from mobiledistill._workdir import code_fingerprint
+from mobiledistill._workdir import code_fingerprint, write_text
 
 
 @pytest.fixture
@@ -45,3 +46,20 @@ def test_what_is_computed_counts(package: Path, file: str, old: str, new: str) -
     before = _digest(package)
     (package / file).write_text((package / file).read_text().replace(old, new))
     assert _digest(package) != before
+
+
+def test_processes_that_share_a_folder_may_write_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process writes the whole file between this one's writing aside and its renaming."""
+    path, rename = tmp_path / "known.json", Path.replace
+
+    def interrupted(aside: Path, target: Path) -> Path:
+        monkeypatch.setattr(Path, "replace", rename)
+        monkeypatch.setattr(os, "getpid", lambda: 2)
+        write_text(path, "the other's")
+        return rename(aside, target)
+
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    monkeypatch.setattr(Path, "replace", interrupted)
+    write_text(path, "ours")
+    assert path.read_text() == "ours"
+    assert [file.name for file in tmp_path.iterdir()] == ["known.json"]
