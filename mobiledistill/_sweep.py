@@ -105,13 +105,17 @@ def sweep(
         options: whatever else ``compress`` takes.
 
     Raises:
-        InputError: there are no budgets, one is there twice, or ``workers`` is below 1.
+        InputError: there are no budgets, one is there twice, an option is unknown, or ``workers`` is below 1.
         MissingExtraError: several workers, and Ray is not installed.
     """
     if not budgets:
         raise InputError("sweep was given no budget; give at least one, for example [Budget(size_bytes=30_000)].")
     if twice := [str(budget) for place, budget in enumerate(budgets) if budget in budgets[:place]]:
         raise InputError(f"The budget {twice[0]} is there twice; give each once.")
+    if unknown := options.keys() - CompressOptions.__annotations__.keys():
+        raise InputError(
+            f"sweep knows no option {min(unknown)!r}; it takes {', '.join(CompressOptions.__annotations__)}."
+        )
     if workers < 1:
         raise InputError(f"workers must be at least 1, but got {workers!r}.")
     folder = Path(workdir)

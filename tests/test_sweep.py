@@ -114,6 +114,12 @@ def test_bad_input(teacher: nn.Module, tmp_path: Path, budgets: list[Budget], wo
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_option_that_compress_does_not_have_is_refused(teacher: nn.Module, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no option 'quantise'"):
+        sweep(teacher, Stripes(), BUDGETS, workdir=tmp_path, quantise=None)  # type: ignore[call-arg]  # misspelt
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_sensitivities_survive_on_disk(alone: tuple[SweepResult, Path]) -> None:
     (file,) = (alone[1] / "analysis").glob("*.json")
     known = json.loads(file.read_text())
