@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -149,7 +150,7 @@ def _source(job: Job) -> Source:
         job.report("analyze", 0, 1, "what is coupled, and what matters")
         if job.student is None or isinstance(job.student, nn.Module):
             origin = job.student or cast(nn.Module, job.uncut)
-            return Cuts(origin, run, per_use, job.losses, bits, job.known_sensitivity)
+            return Cuts(origin, run, per_use, job.losses, bits, partial(job.known_sensitivity, origin))
         return FamilyMembers(job.student, job.uncut, per_use, quick_quality, job.schedule.seed, bits)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 
@@ -125,12 +125,12 @@ class Cuts(Source):
                     gone = sorted(order[: group.channels - kept])
                     yield Trial(group.name, kept, partial(whole.cut, group.name, gone))
         for block in self._blocks:
-            yield Trial(block, 0, lambda block=block: nullcontext(without_blocks(self._origin, [block])))  # type: ignore[misc]
+            yield Trial(block, 0, _for_a_moment(partial(without_blocks, self._origin, [block])))
         for path, site in self._products.items():
             most = _largest_rank(site)
             for rank in dict.fromkeys(max(1, round(share * most)) for share in (1.0, *_TRIED_SHARES[1:])):
                 product = partial(_PRODUCT.approximated, self._origin, {path: rank})
-                yield Trial(_rank_of(path), rank, lambda product=product: nullcontext(product()))  # type: ignore[misc]
+                yield Trial(_rank_of(path), rank, _for_a_moment(product))
 
     def _all_choices(self, rises: Mapping[str, Mapping[int, float]]) -> list[Choice]:
         """What a plan sets, each with the loss that is predicted of it."""
@@ -191,6 +191,10 @@ def _losses(units: Tensor, rises: Mapping[int, float]) -> list[float]:
     measured = [(shape[count], max(rise, 0.0)) for count, rise in rises.items() if math.isfinite(rise)]
     scale = sum(x * y for x, y in measured) / max(sum(x * x for x, _ in measured), 1e-12)
     return [max(scale, _LEAST_SCALE) * x for x in shape]
+
+
+def _for_a_moment(make: Callable[[], nn.Module]) -> Callable[[], AbstractContextManager[nn.Module]]:
+    return lambda: nullcontext(make())
 
 
 def _rank_of(path: str) -> str:

@@ -277,11 +277,11 @@ class Job:
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
-    def known_sensitivity(self, measure: Callable[[], Sensitivity]) -> Sensitivity:
+    def known_sensitivity(self, origin: nn.Module, measure: Callable[[], Sensitivity]) -> Sensitivity:
         """What was measured before of the same model, data and loss, by this run or one that shares its analysis."""
-        about = (self.student or self.uncut, self.teacher.fingerprint, data_fingerprint(self.task), self.distill)
-        code = code_fingerprint(self.task, about[0])
-        digest = hashlib.sha256(repr((fingerprint(about[0]), *about[1:], code)).encode()).hexdigest()[:16]  # type: ignore[arg-type]  # a module here
+        models = (fingerprint(origin), self.teacher.fingerprint)
+        about = (models, data_fingerprint(self.task), self.distill, code_fingerprint(self.task, origin))
+        digest = hashlib.sha256(repr(about).encode()).hexdigest()[:16]
         file = (self.analysis or self.run.path) / f"sensitivity-{digest}.json"
         if not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
