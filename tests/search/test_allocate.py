@@ -118,6 +118,16 @@ def test_no_exchange_of_a_step_is_left_that_would_lower_the_loss() -> None:
     assert reached <= 1.02 * best
 
 
+def test_what_wide_groups_gave_up_too_much_comes_back() -> None:
+    layer = LayerShape("a", 9 * 960, 9 * 960 * 400, 960, "a", None)
+    cost = CostModel(1.0)
+    for limit in (6_000, 11_111, 16_001):
+        kept = allocate((_choice("a", torch.ones(960)),), (layer,), cost, {SIZE: limit})
+        assert kept is not None
+        sizes = [cost.predict(SIZE, amounts([layer], {"a": (kept["a"] + more) / 960})) for more in (0, 1)]
+        assert sizes[0] <= limit < sizes[1]
+
+
 def test_nothing_is_cut_without_need() -> None:
     assert allocate((A, B), LAYERS, CostModel(1.0), {SIZE: 1e9}) == {"a": 32, "b": 64}
 

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from mobiledistill import Batch, InputError, Recipe, TrainingError
 from mobiledistill._lesson import Lesson
-from mobiledistill.distill import Distances, SoftTargets
+from mobiledistill.distill import OutputLoss, Step
 from mobiledistill.teachers import TorchTeacher
 from mobiledistill.train import Doctor, EpochLog, fit
 from tests.networks import Residual, Stripes
@@ -196,26 +196,29 @@ def test_16_bits_learn_as_well() -> None:
     assert unsaid == full  # the precision of an earlier training is not inherited
 
 
-def test_losses_are_computed_in_32_bits_where_the_student_is_not() -> None:
+def test_losses_and_teachers_compute_in_32_bits_where_the_student_does_not() -> None:
     class Said(nn.Module):
-        """Answers what it is given, in 16 bits as autocast would."""
-
-        def __init__(self, sign: float) -> None:
-            super().__init__()
-            self.sign = sign
+        """Answers what it is given, in 16 bits where autocast says so."""
 
         def forward(self, image: Tensor) -> Tensor:
-            return functional.linear(image.flatten(1)[:, :4], self.sign * torch.eye(4))
+            answer = functional.linear(image.flatten(1)[:, :4], torch.eye(4))
+            kinds.append(answer.dtype)
+            return answer
 
-    loss = SoftTargets(temperature=20.0, hard=0.5, soft=0.5) + Distances()
-    lesson = Lesson(TASK, {"main": Said(1.0)}, TorchTeacher(Said(-0.3)), loss)
-    batch = next(iter(TASK.train_batches(0)))
-    exact = {name: value.bfloat16().float() for name, value in batch.inputs.items()}
-    batch = replace(batch, inputs=exact, teacher_inputs=exact)
+    class Noting(OutputLoss):
+        """Multiplies matrices, which autocast would do in 16 bits."""
+
+        def __call__(self, step: Step) -> Tensor:
+            product = step.student["logits"] @ step.teacher["logits"].T
+            kinds.append(product.dtype)
+            return product.mean()
+
+    kinds: list[torch.dtype] = []
+    student, teacher = Said(), Said()
+    lesson = Lesson(TASK, {"main": student}, TorchTeacher(teacher), Noting())
     with torch.autocast("cpu", torch.bfloat16):
-        assert Said(1.0)(batch.inputs["image"]).dtype is torch.bfloat16
-        halves = lesson(batch)
-    torch.testing.assert_close(halves, lesson(batch), rtol=1e-6, atol=0)
+        lesson(next(iter(TASK.train_batches(0))))
+    assert kinds == [torch.bfloat16, torch.float32, torch.float32]  # student, teacher, loss
 
 
 @pytest.mark.parametrize("wrong", [{"accumulate": 0}, {"patience": -1}, {"precision": "fp8"}])
