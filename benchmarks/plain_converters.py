@@ -1,11 +1,12 @@
 """Our files and our time beside those of the plain libraries, side by side.
 
-python -m benchmarks.peers [NETWORK ...] [--json FILE] [--repeats 3] [--quick] [--seed N]
+python -m benchmarks.plain_converters [NETWORK ...] [--json FILE] [--repeats 3] [--quick] [--seed N]
 
 For networks of the zoo: what converting to the three formats costs, ours in turns with the plain calls of litert-torch,
 coremltools and torch.onnx on the same module in one process that is warm; and how fast the int8 files are, ours in
 turns with what ai-edge-quantizer makes of litert-torch's file and onnxruntime.quantization of torch.onnx's, both
-calibrated on the same inputs. A network that is done is not repeated. Beside the JSON a page is written, ``peers.md``.
+calibrated on the same inputs. A network that is done is not repeated. Beside the JSON a page is
+written, ``plain_converters.md``.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def main() -> None:
     """Measures the networks that are missing; writes the figures and the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("networks", nargs="*", default=list(_NETWORKS), metavar="NETWORK")
-    parser.add_argument("--json", type=Path, default=Path("docs/benchmarks/peers.json"))
+    parser.add_argument("--json", type=Path, default=Path("docs/benchmarks/plain_converters.json"))
     parser.add_argument("--repeats", type=int, default=3, help="conversions of each kind")
     parser.add_argument("--quick", action="store_true", help="one network, one conversion, a brief latency")
     parser.add_argument("--seed", type=int, default=3, help="of the calibration inputs")
@@ -187,7 +188,7 @@ def page(found: Mapping[str, Any]) -> str:
     lines = [
         "# Beside the plain libraries",
         "",
-        "Made by `python -m benchmarks.peers` from `peers.json`.",
+        "Made by `python -m benchmarks.plain_converters` from `plain_converters.json`.",
         "",
         "## Seconds to convert a float module, all three formats",
         "",
