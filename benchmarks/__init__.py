@@ -1,1 +1,1 @@
-"""Programs that measure: ours beside peers and plain libraries, published tables, the figures that the README quotes."""
+"""Programs that measure: ours beside peers and plain libraries, published tables, figures that the README quotes."""
