@@ -18,6 +18,7 @@ from converters._examine import Examination, ExaminedOutput, examine
 from converters._exported import load_program, save_program
 from converters._integers import Grid, IntegerLayer, integer_differences, module_integers
 from converters._keras import KerasModel, load_keras
+from converters._kernels import Kernel, kernels, sections
 from converters._outside import Outside, outside
 from converters._parity import Parity, compare, verify
 from converters._program import FORMATS, Format, Precision, Program
@@ -40,6 +41,7 @@ __all__ = [
     "IntegerEnd",
     "IntegerLayer",
     "KerasModel",
+    "Kernel",
     "MissingExtraError",
     "MobileDistillError",
     "Model",
@@ -60,6 +62,7 @@ __all__ = [
     "examine",
     "format_of",
     "integer_differences",
+    "kernels",
     "load",
     "load_keras",
     "load_program",
@@ -68,6 +71,7 @@ __all__ = [
     "read_integers",
     "run_in_child",
     "save_program",
+    "sections",
     "size_bytes",
     "suffix_of",
     "verify",

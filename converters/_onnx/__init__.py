@@ -2,6 +2,7 @@
 
 from converters._onnx._export import export_onnx
 from converters._onnx._integers import read_grids, read_integers
+from converters._onnx._kernels import kernels, sections
 from converters._onnx._operators import on_floats, operators
 from converters._onnx._run import FileSignature, ONNXModel
 from converters._onnx._values import computed_values
@@ -11,8 +12,10 @@ __all__ = [
     "ONNXModel",
     "computed_values",
     "export_onnx",
+    "kernels",
     "on_floats",
     "operators",
     "read_grids",
     "read_integers",
+    "sections",
 ]

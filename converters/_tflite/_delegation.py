@@ -10,7 +10,7 @@ from converters._quiet import quiet
 from converters._tflite._pack import pack_model
 from converters._tflite._schema import operator_name, read_model
 
-__all__ = ["operators", "undelegated"]
+__all__ = ["left_to_tflite", "operators", "undelegated"]
 
 _CALLS = ("CALL", "CALL_ONCE", "IF", "WHILE")
 """Operators that run another graph of the file."""
@@ -43,15 +43,32 @@ def undelegated(path: Path) -> tuple[list[str], int] | None:
     names = {operator_name(model, operator) for graph in graphs for operator in graph.operators or ()}
     if names & set(_CALLS):
         return None
-    found: list[str] = []
+    counts = [len(graph.operators or ()) for graph in graphs]
+    outside = [
+        operator_name(model, graph.operators[place])
+        for graph, (left, _) in zip(graphs, left_to_tflite(path, model), strict=True)
+        for place in sorted(left)
+    ]
+    return outside, sum(counts)
+
+
+def left_to_tflite(path: Path, model: Any) -> list[tuple[set[int], int]]:
+    """Of each graph the places of the operators that XNNPACK leaves out, and how many parts it takes the others in.
+
+    Raises:
+        ModelFileError: LiteRT refuses the file.
+    """
+    graphs, signatures = model.subgraphs, model.signatureDefs
+    found = []
     model.signatureDefs = None
     for graph in graphs:
         model.subgraphs = [graph]
-        found += _left_out(path, pack_model(model))
-    return found, sum(len(graph.operators or ()) for graph in graphs)
+        found.append(_left_out(path, pack_model(model)))
+    model.subgraphs, model.signatureDefs = graphs, signatures
+    return found
 
 
-def _left_out(path: Path, content: bytes) -> list[str]:
+def _left_out(path: Path, content: bytes) -> tuple[set[int], int]:
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
@@ -69,7 +86,7 @@ def _left_out(path: Path, content: bytes) -> list[str]:
     taken: set[int] = set()
     for delegate in delegates:
         taken |= _between(delegate, makers)
-    return [one["op_name"] for one in ours if one["index"] not in taken]
+    return {int(one["index"]) for one in ours} - taken, len(delegates)
 
 
 def _between(delegate: dict[str, Any], makers: dict[int, dict[str, Any]]) -> set[int]:
