@@ -21,11 +21,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 import mobiledistill as md
 from benchmarks._figures import keep_figures, known_figures
+from benchmarks._peer_tools import ai_edge_quantizer, onnxruntime_quantization, plain_onnx, plain_tflite
 from benchmarks.zoo import ZOO, Network
 from converters import FORMATS, size_bytes, suffix_of
 from mobiledistill.devices import Host, Subject
@@ -95,11 +95,9 @@ def _plain(form: str, program: md.Program, path: Path) -> object:
     """What each library's own documentation tells to do."""
     inputs = tuple(program.inputs.values())
     if form == "tflite":
-        import litert_torch
-
-        return litert_torch.convert(program.module, inputs).export(str(path))
+        return plain_tflite(program.module, inputs, path)
     if form == "onnx":
-        return torch.onnx.export(program.module, inputs, path, dynamo=True, verbose=False, external_data=False)
+        return plain_onnx(program.module, inputs, path)
     import coremltools
 
     exported = torch.export.export(program.module, inputs).run_decompositions({})
@@ -115,7 +113,7 @@ def _speed(network: Network, host: Host, seed: int) -> dict[str, Any]:
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         (integers,) = md.quantize.post_training(program, samples)
-        for form, quantize in (("tflite", _ai_edge_quantizer), ("onnx", _onnxruntime_quantization)):
+        for form, quantize in (("tflite", ai_edge_quantizer), ("onnx", onnxruntime_quantization)):
             ours = md.convert(integers, Path(folder) / f"ours{suffix_of(form)}")
             plain = Path(folder) / f"float{suffix_of(form)}"
             _plain(form, program, plain)
@@ -139,48 +137,6 @@ def _speed(network: Network, host: Host, seed: int) -> dict[str, Any]:
                 "verdict": mine.verdict,
             }
     return found
-
-
-def _ai_edge_quantizer(path: Path, samples: Mapping[str, torch.Tensor], to: Path) -> Path:
-    from ai_edge_litert.interpreter import Interpreter
-    from ai_edge_quantizer import quantizer, recipe
-
-    names = list(Interpreter(str(path)).get_signature_runner().get_input_details())
-    fed = [
-        dict(zip(names, (value[i : i + 1].numpy() for value in samples.values()), strict=True))
-        for i in range(_CALIBRATED_ON)
-    ]
-    tool = quantizer.Quantizer(str(path), recipe.static_wi8_ai8())
-    to.write_bytes(tool.quantize(tool.calibrate({"serving_default": fed}, num_threads=1)).quantized_model)
-    return to
-
-
-def _onnxruntime_quantization(path: Path, samples: Mapping[str, torch.Tensor], to: Path) -> Path:
-    import onnxruntime
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-
-    names = [value.name for value in onnxruntime.InferenceSession(str(path)).get_inputs()]
-
-    class Reader(CalibrationDataReader):  # type: ignore[misc]  # a library without types
-        def __init__(self) -> None:
-            self._fed = iter(range(_CALIBRATED_ON))
-
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            index = next(self._fed, None)
-            if index is None:
-                return None
-            return dict(zip(names, (value[index : index + 1].numpy() for value in samples.values()), strict=True))
-
-    quantize_static(
-        str(path),
-        str(to),
-        Reader(),
-        quant_format=QuantFormat.QDQ,
-        per_channel=True,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-    )
-    return to
 
 
 def page(found: Mapping[str, Any]) -> str:
