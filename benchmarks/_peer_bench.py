@@ -82,29 +82,23 @@ def _member(bench: Bench, width: int) -> nn.Module:
     return digits_net(width)
 
 
-def _alike(bench: Bench, sixtyfourths: int) -> nn.Module:
-    return pruned(bench.teacher, bench.one[0], 1 - sixtyfourths / 64, isomorphic=False)
+def _alike(bench: Bench, level: int) -> nn.Module:
+    return pruned(bench.teacher, bench.one[0], 1 - level / 64, isomorphic=False)  # the widest layers have 64 channels
 
 
-def _isomorphic(bench: Bench, sixtyfourths: int) -> nn.Module:
-    return pruned(bench.teacher, bench.one[0], 1 - sixtyfourths / 64, isomorphic=True)
-
-
-def _width(level: int) -> str:
-    return f"width {level}"
-
-
-def _ratio(level: int) -> str:
-    return f"ratio {1 - level / 64:.3f}"
+def _globally(bench: Bench, level: int) -> nn.Module:
+    return pruned(bench.teacher, bench.one[0], 1 - level / 256, isomorphic=True)
 
 
 _HINTON = SoftTargets(temperature=4.0, hard=0.1, soft=0.9)
 
 METHODS: dict[str, Method] = {
-    "pruned": Method("Torch-Pruning, every layer alike", _alike, 64, _ratio),
-    "pruned globally": Method("Torch-Pruning, global and isomorphic", _isomorphic, 64, _ratio),
-    "alone": Method("small network on the labels", _member, 32, _width),
-    "distilled": Method("small network, Hinton's distillation", _member, 32, _width, _HINTON),
+    "pruned": Method("Torch-Pruning, every layer alike", _alike, 64, lambda level: f"ratio {1 - level / 64:.3f}"),
+    "pruned globally": Method(
+        "Torch-Pruning, global and isomorphic", _globally, 256, lambda level: f"ratio {1 - level / 256:.3f}"
+    ),
+    "alone": Method("small network on the labels", _member, 32, "width {}".format),
+    "distilled": Method("small network, Hinton's distillation", _member, 32, "width {}".format, _HINTON),
 }
 """Peers that train; all are quantized by ai-edge-quantizer afterwards."""
 
@@ -226,7 +220,7 @@ class Bench:
 
     def _milliseconds(self, method: Method) -> dict[int, float]:
         """Of untrained files of 32 levels, all measured in turns; seeds share those of the same shapes."""
-        step = method.levels // 32
+        step = method.levels // 32  # of 64 channels two are one of 32: pruned alike, the shapes are a small network's
         files = {
             level: self._untrained(method.build(self, level)) for level in range(2 * step, method.levels + 1, step)
         }
