@@ -28,7 +28,7 @@ from mobiledistill.devices import Host
 
 CASES: dict[str, md.Budget] = {
     **{f"size-{kilobytes}kB": md.Budget(size_bytes=kilobytes * 1000) for kilobytes in (9, 12, 15, 20, 30)},
-    **{f"latency-{us}us": md.Budget(latency_ms=us / 1000) for us in (18, 23, 30, 41, 48)},
+    **{f"latency-{us}us": md.Budget(latency_ms=us / 1000) for us in (17, 19.5, 24, 32, 44)},
 }
 _QUICK_CASES = ("size-20kB",)
 _QUICK_METHODS = ("alone", OURS)
