@@ -19,6 +19,7 @@ from torch import fx
 
 from converters._codes import Codes, fold_codes
 from converters._names import layer_name, path_of
+from converters._narrow import narrow_weights
 from converters._program import Program, export_program
 from converters._reach import reaches
 
@@ -105,6 +106,7 @@ class Inspection:
         grids: all grids of one scale that values are put on, each behind what tells the name of what is put there.
         input_grids: the grid that each float input is put on right where it is read, by name; None where it is not.
         output_grids: the grid that each output lies on, by name; None for a float output.
+        narrow: whether any weight that integer kernels read is of 4 bits.
     """
 
     layers: list[IntegerLayer]
@@ -115,6 +117,7 @@ class Inspection:
     grids: Sequence[tuple[Callable[[], str], Grid]] = ()
     input_grids: dict[str, Grid | None] = field(default_factory=dict)
     output_grids: dict[str, Grid | None] = field(default_factory=dict)
+    narrow: bool = False
 
 
 def inspect_module(program: Program) -> Inspection:
@@ -134,6 +137,7 @@ def inspect_module(program: Program) -> Inspection:
         rounds_float_arithmetic=any(not _is_integer_arithmetic(node.all_input_nodes[0]) for node in quantizers),
         input_grids=_input_grids(program, exported),
         output_grids=dict(zip(program.outputs, grids, strict=True)),
+        narrow=bool(narrow_weights(exported)),
         stored_alone=[_alone(codes) for codes in fold_codes(exported) if codes.scale is not None],
         grids=[
             (partial(_quantized_name, node.all_input_nodes[0], constants), Grid(float(node.args[1]), int(node.args[2])))

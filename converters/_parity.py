@@ -78,6 +78,7 @@ def verify(
     A deep network may carry ties on, values that fall exactly between two integers, until its outputs differ by many
     steps. Where one of these lines is crossed, the module is therefore compared with itself, its ties fallen otherwise:
     a file with the module's own integers passes with no more than twice that noise, as long as it is below rounding's.
+    TFLite's kernels for weights of 4 bits, which round twice, may reach twice rounding's noise.
 
     Args:
         path: a .tflite, .onnx or .mlpackage.
@@ -331,7 +332,10 @@ def _judge_quantized(
         found_db = min(_worst_db(reference, one) for one in (answers, unoptimized) if one is not None)
         other_luck = (_run_module(program, inputs, TiesOtherwise(program, seed)) for seed in range(2))
         ties_db = min(_worst_db(reference, other) for other in other_luck)
-        if found_db < max(rounding_db, ties_db - _TWICE_DB):
+        due_db = max(rounding_db, ties_db - _TWICE_DB)
+        if inspection.narrow and format_of(path) == "tflite":  # its kernels round twice, first to few bits
+            due_db = min(due_db, rounding_db - _TWICE_DB)
+        if found_db < due_db:
             raise
 
 

@@ -28,6 +28,7 @@ from converters._counterparts import first_unknown, refusal
 from converters._details import CoreML, Target, check_entries
 from converters._errors import ConversionError, MobileDistillError
 from converters._fold import fold_weight_quantization
+from converters._narrow import narrow_weights
 from converters._program import Precision, Program, export_program
 from converters._quiet import quiet
 
@@ -72,13 +73,14 @@ def export_coreml(
     path = Path(path)
     details = details or CoreML()
     exported = [fold_weight_quantization(export_program(program)) for program in programs]
+    narrow = any(narrow_weights(traced) for traced in exported)  # coremltools packs them by itself
     codes = [fold_codes(traced) for traced in exported]
     for traced in exported:
         _spell_out_defaults(traced)
         _part_outputs(traced)
     for program, traced in zip(programs, exported, strict=True):
         _refuse_unknown(program, traced)
-    target = _target(names, exported, any(map(needs_ios18, codes)), details.target)
+    target = _target(names, exported, narrow or any(map(needs_ios18, codes)), details.target)
     if details.labels:
         first = _returned(exported[0])[0].meta["val"]
         check_entries(details.labels, programs[0], first.numel(), is_float=first.dtype.is_floating_point)
@@ -106,7 +108,9 @@ def _target(
     elif any("quantized_decomposed" in kind for kind in kinds):  # iOS16 could hold them; coremltools cannot write them
         needs.append(("iOS17", "quantized weights as the module spells them", "leave them float"))
     if half_bytes:
-        needs.append(("iOS18", "weights in integers below 8 bits or in blocks", "take WeightOnly(8) or a Palette"))
+        needs.append(
+            ("iOS18", "weights in integers below 8 bits or in blocks", "take Int8, WeightOnly(8) or a Palette")
+        )
     if wanted is None:
         return max((target for target, _, _ in needs), default="iOS16")
     for target, feature, remedy in needs:

@@ -16,6 +16,7 @@ from converters._counterparts import first_unknown, refusal
 from converters._details import ONNX
 from converters._errors import ConversionError, MobileDistillError
 from converters._fold import fold_weight_quantization
+from converters._narrow import narrow_weights
 from converters._onnx._codes import opset_for, store_codes
 from converters._onnx._file import SIGNATURE_KEY
 from converters._onnx._float16 import store_float16
@@ -23,13 +24,16 @@ from converters._onnx._fuse import fuse
 from converters._onnx._graph import graphs
 from converters._onnx._integer_ends import make_ends_integer
 from converters._onnx._libraries import onnx_library, require_exporter
+from converters._onnx._narrow import FIRST_OPSET, store_narrow
 from converters._onnx._ort import write_ort
 from converters._onnx._slim import rename, slim
 from converters._program import Precision, Program, export_program
 from converters._quiet import quiet
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
 
 __all__ = ["export_onnx"]
 
@@ -86,9 +90,10 @@ def _convert(program: Program, precision: Precision, details: ONNX) -> bytes:
     try:
         with quiet():
             require_exporter()
-            model, codes = _translate(program, details)
+            model, codes, narrow = _translate(program, details)
             fuse(model)
             store_codes(model, codes)
+            store_narrow(model, narrow)
             make_ends_integer(model, inputs=details.integer_inputs, outputs=details.integer_outputs)
             if precision == "float16":
                 store_float16(model)
@@ -107,15 +112,19 @@ def _convert(program: Program, precision: Precision, details: ONNX) -> bytes:
         ) from error
 
 
-def _translate(program: Program, details: ONNX) -> tuple[Any, list[Codes]]:
-    """The ``onnx.ModelProto`` that torch writes, its ends named as the program's, and what its weights are made of."""
+def _translate(program: Program, details: ONNX) -> tuple[Any, list[Codes], list[NDArray[np.int8]]]:
+    """The ``onnx.ModelProto`` that torch writes, its ends named as the program's, and what its weights are made of.
+
+    Last come those of 4 bits that integer kernels read.
+    """
     import torch
 
     free_axes = details.free_axes(program)
     exported = fold_weight_quantization(export_program(program, free_axes or None))
     _check_free(exported, program, free_axes)
     codes = fold_codes(exported)
-    opset = opset_for(codes, details.opset)
+    narrow = narrow_weights(exported)
+    opset = max(opset_for(codes, details.opset), FIRST_OPSET if narrow else 0)
     _refuse_unknown(program, exported, opset)
     translated = torch.onnx.export(exported, (), dynamo=True, verbose=False, opset_version=opset)
     if translated is None:
@@ -123,7 +132,7 @@ def _translate(program: Program, details: ONNX) -> tuple[Any, list[Codes]]:
     model = translated.model_proto
     _name_ends(model.graph, list(program.inputs), list(program.outputs))
     _name_axes(model.graph, free_axes)
-    return model, codes
+    return model, codes, narrow
 
 
 def _refuse_unknown(program: Program, exported: Any, opset: int) -> None:

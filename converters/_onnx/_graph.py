@@ -47,6 +47,14 @@ class GraphView:
             return None if value is None else self._to_numpy(value)
         return None
 
+    def integers(self, name: str) -> NDArray[Any] | None:
+        """Like ``stored``, also through the cast of a weight of 4 bits to one of 8."""
+        maker = self.makers.get(name)
+        if maker is None or maker.op_type != "Cast" or attribute(maker, "to") != onnx_library().TensorProto.INT8:
+            return self.stored(name)
+        values = self.stored(maker.input[0])
+        return None if values is None else values.astype(np.int8)
+
     def constant(self, name: str) -> NDArray[Any] | None:
         """Like ``stored``, also through a cast, a dequantizer or a transposition."""
         maker = self.makers.get(name)

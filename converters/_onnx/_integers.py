@@ -46,7 +46,7 @@ def read_grids(path: Path) -> dict[str, list[Grid]]:
     for signature, model in read_models(path).items():
         view = GraphView(model.graph)
         quantizers = [node for node in view.nodes if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
-        grids = [view.grid(node) for node in quantizers if view.stored(node.input[0]) is None]
+        grids = [view.grid(node) for node in quantizers if view.integers(node.input[0]) is None]
         found[signature] = [grid for grid in grids if grid is not None]
     return found
 
@@ -92,7 +92,7 @@ def _layer(view: GraphView, node: Any) -> IntegerLayer | None:
     dequantize = view.makers.get(node.input[1])
     if dequantize is None or dequantize.op_type != "DequantizeLinear":
         return None
-    stored, scale = view.stored(dequantize.input[0]), view.stored(dequantize.input[1])
+    stored, scale = view.integers(dequantize.input[0]), view.stored(dequantize.input[1])
     if stored is None or scale is None or (integers := _signed(stored, view.zero_point(dequantize))) is None:
         return None
     if _is_turned(node):

@@ -10,7 +10,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import fx, nn
 from torch.export import ExportedProgram
 
@@ -18,6 +20,7 @@ from converters._codes import Codes, fold_codes
 from converters._counterparts import first_unknown, refusal
 from converters._details import TFLite
 from converters._errors import ConversionError, MissingExtraError, MobileDistillError
+from converters._narrow import narrow_weights
 from converters._program import Precision, Program, export_program
 from converters._quiet import quiet
 from converters._tflite._codes import check_codes, store_codes
@@ -26,6 +29,7 @@ from converters._tflite._float16 import store_float16
 from converters._tflite._float_io import float_ends, make_io_float
 from converters._tflite._float_islands import fence_float_islands, take_fences_out
 from converters._tflite._mean_layout import average_in_place
+from converters._tflite._narrow import store_narrow
 from converters._tflite._nearest import pick_nearest_as_torch
 from converters._tflite._pack import pack_model
 from converters._tflite._runtimes import demand_runtime
@@ -69,15 +73,16 @@ def export_tflite(
         raise ConversionError(f"Signatures {names} were given: give at least one, each under a name of its own.")
     path = Path(path)
     with _evaluating([program.module for program in programs]):
-        written, codes = _convert(programs)
-    _write_whole(path, _improve(written, precision, codes, programs, details or TFLite()))
+        written, codes, narrow = _convert(programs)
+    _write_whole(path, _improve(written, precision, codes, narrow, programs, details or TFLite()))
     return path
 
 
-def _convert(programs: Sequence[Program]) -> tuple[bytes, list[Codes]]:
-    """The file as litert-torch writes it, and what its weights are made of."""
+def _convert(programs: Sequence[Program]) -> tuple[bytes, list[Codes], list[NDArray[np.int8]]]:
+    """The file as litert-torch writes it, what its weights are made of, and those of 4 bits that kernels read."""
     said = None
     codes: list[Codes] = []
+    narrow: list[NDArray[np.int8]] = []
     try:
         with quiet() as said:
             litert_torch = _litert_torch()
@@ -90,6 +95,7 @@ def _convert(programs: Sequence[Program]) -> tuple[bytes, list[Codes]]:
                 folded = fold_codes(exported)
                 check_codes(folded)
                 codes += folded
+                narrow += narrow_weights(exported)
                 named = fence_float_islands(exported)
                 inputs = {name: value.contiguous() for name, value in program.inputs.items()}
                 converter = converter.signature(program.name, named, sample_kwargs=inputs)
@@ -97,7 +103,7 @@ def _convert(programs: Sequence[Program]) -> tuple[bytes, list[Codes]]:
             with tempfile.TemporaryDirectory() as folder:
                 file = Path(folder) / "model.tflite"
                 converted.export(str(file))
-                return file.read_bytes(), codes
+                return file.read_bytes(), codes, narrow
     except MobileDistillError:
         raise
     except Exception as error:
@@ -109,7 +115,12 @@ def _convert(programs: Sequence[Program]) -> tuple[bytes, list[Codes]]:
 
 
 def _improve(
-    written: bytes, precision: Precision, codes: Sequence[Codes], programs: Sequence[Program], details: TFLite
+    written: bytes,
+    precision: Precision,
+    codes: Sequence[Codes],
+    narrow: Sequence[NDArray[np.int8]],
+    programs: Sequence[Program],
+    details: TFLite,
 ) -> bytes:
     """The same model with the ends that were wished for, in the programs' order, without detours and without waste."""
     model = parse(written, "what litert-torch wrote")
@@ -125,6 +136,7 @@ def _improve(
     list_places_in_place(model)
     fuse_same_padding(model)
     store_codes(model, codes)
+    store_narrow(model, narrow, details.runtime)
     if precision == "float16":
         store_float16(model)
     slim(model)

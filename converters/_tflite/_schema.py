@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters._errors import MissingExtraError, ModelFileError
+from converters._narrow import unpacked
 
 __all__ = [
     "constant",
@@ -124,10 +126,15 @@ def operator_code(model: Any, name: str, version: int) -> int:
 
 
 def constant(model: Any, tensor: Any) -> NDArray[Any] | None:
-    """The values of a constant tensor, None for one that is computed."""
+    """The values of a constant tensor, those of 4 bits unpacked; None for one that is computed."""
     data = model.buffers[tensor.buffer].data
+    if data is None or len(data) == 0:
+        return None
+    if tensor.type == schema().TensorType.INT4:
+        shape = shape_of(tensor)
+        return unpacked(np.asarray(data, np.uint8), math.prod(shape)).reshape(shape)
     dtype = _dtypes().get(tensor.type)
-    if data is None or len(data) == 0 or dtype is None:
+    if dtype is None:
         return None
     values: NDArray[Any] = np.asarray(data, np.uint8).view(dtype)
     return values.reshape(shape_of(tensor))

@@ -3,10 +3,11 @@
 from mobiledistill.quantize._modules import KeepFloat
 from mobiledistill.quantize._post_training import post_training
 from mobiledistill.quantize._rewrite import calibrate, freeze, prepare
-from mobiledistill.quantize._schemes import Fp16, Int8, LayerScheme, Mixed, Palette, Scheme, WeightOnly
+from mobiledistill.quantize._schemes import Fp16, Int4, Int8, LayerScheme, Mixed, Palette, Scheme, WeightOnly
 
 __all__ = [
     "Fp16",
+    "Int4",
     "Int8",
     "KeepFloat",
     "LayerScheme",

@@ -12,7 +12,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from converters import ConversionError
 from mobiledistill.quantize._modules import KeepFloat, QuantConv1d, QuantConv2d, QuantEmbedding, QuantLinear
-from mobiledistill.quantize._schemes import LayerScheme, Mixed, Palette, WeightOnly
+from mobiledistill.quantize._schemes import Int4, LayerScheme, Mixed, Palette, WeightOnly
 from mobiledistill.quantize._weights import coded
 
 __all__ = ["KNOWN_LAYERS", "fold_batch_norms", "part_transposed", "swap_layers", "trace"]
@@ -164,13 +164,14 @@ def _swapped(part: nn.Module, scheme: LayerScheme) -> nn.Module | None:
         return coded(part, scheme)
     if scheme is None:
         return None
+    bits = 4 if isinstance(scheme, Int4) else 8
     match part:
         case nn.Conv1d():
-            return QuantConv1d(part)
+            return QuantConv1d(part, bits)
         case nn.Conv2d():
-            return QuantConv2d(part)
+            return QuantConv2d(part, bits)
         case nn.Linear():
-            return QuantLinear(part)
+            return QuantLinear(part, bits)
         case nn.Embedding():
             return QuantEmbedding(part)
     return None

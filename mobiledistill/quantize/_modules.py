@@ -111,11 +111,12 @@ class ActivationQuantizer(nn.Module):
 
 
 class QuantizedLayer(nn.Module, ABC):
-    """A weighted layer whose weight lies on one symmetric int8 grid per output channel.
+    """A weighted layer whose weight lies on one symmetric integer grid per output channel.
 
     Args:
         weight: float weight, output channels first.
         bias: float bias ``(out,)``; zeros where the float layer had none, since kernels add one anyway.
+        bits: of a weight, 8 or 4.
     """
 
     channel_axis = 1
@@ -125,11 +126,12 @@ class QuantizedLayer(nn.Module, ABC):
     weight_scale: Tensor
     weight_zero_point: Tensor
 
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, bits: int = 8) -> None:
         super().__init__()
+        self._most = 2 ** (bits - 1) - 1
         self.weight = nn.Parameter(weight.detach().clone())
         self.bias = nn.Parameter(torch.zeros(len(weight)) if bias is None else bias.detach().clone())
-        self.log_weight_scale = nn.Parameter(_least_squares_scale(weight.detach()).log())
+        self.log_weight_scale = nn.Parameter(_least_squares_scale(weight.detach(), self._most).log())
         self.register_buffer("weight_zero_point", torch.zeros(len(weight), dtype=torch.int64))
         self.frozen = False
 
@@ -143,14 +145,14 @@ class QuantizedLayer(nn.Module, ABC):
     def quantized_weight(self) -> Tensor:
         """The weight as the integers spell it."""
         if self.frozen:
-            grid = (self.weight_scale, self.weight_zero_point, 0, -_Q_MAX, _Q_MAX, torch.int8)
+            grid = (self.weight_scale, self.weight_zero_point, 0, -self._most, self._most, torch.int8)
             return cast(
                 Tensor,
                 _ops.dequantize_per_channel.default(_ops.quantize_per_channel.default(self.weight, *grid), *grid),
             )
         scale, zero_point = self.log_weight_scale.exp(), self.weight_zero_point.float()
         return torch._fake_quantize_learnable_per_channel_affine(
-            self.weight, scale, zero_point, 0, -_Q_MAX, _Q_MAX, 1.0
+            self.weight, scale, zero_point, 0, -self._most, self._most, 1.0
         )
 
     def freeze(self, input_scale: float) -> None:
@@ -159,7 +161,7 @@ class QuantizedLayer(nn.Module, ABC):
             # Beside a bias, a channel of next to no weights needs a coarser step: the bias has 32 bits.
             scale = self.log_weight_scale.exp().maximum(self.bias.abs() / (_LARGEST_BIAS * input_scale))
             broadcast = _per_channel(scale, self.weight)
-            integers = torch.clamp(torch.round(self.weight / broadcast), -_Q_MAX, _Q_MAX)
+            integers = torch.clamp(torch.round(self.weight / broadcast), -self._most, self._most)
             weight = integers * broadcast
             accumulator_step = scale.double() * input_scale
             bias = (torch.round(self.bias.double() / accumulator_step) * accumulator_step).float()
@@ -171,10 +173,10 @@ class QuantizedLayer(nn.Module, ABC):
 
 
 class QuantConv2d(QuantizedLayer):
-    """``nn.Conv2d`` with an int8 weight."""
+    """``nn.Conv2d`` with an integer weight."""
 
-    def __init__(self, conv: nn.Conv2d) -> None:
-        super().__init__(conv.weight, conv.bias)
+    def __init__(self, conv: nn.Conv2d, bits: int = 8) -> None:
+        super().__init__(conv.weight, conv.bias, bits)
         self.stride, self.padding, self.dilation, self.groups = conv.stride, conv.padding, conv.dilation, conv.groups
 
     def compute(self, x: Tensor, weight: Tensor) -> Tensor:
@@ -182,10 +184,10 @@ class QuantConv2d(QuantizedLayer):
 
 
 class QuantConv1d(QuantConv2d):
-    """``nn.Conv1d`` with an int8 weight, written as a convolution over images of one row: integer kernels have both."""
+    """``nn.Conv1d`` with an integer weight, written as a convolution over images of one row: kernels have both."""
 
-    def __init__(self, conv: nn.Conv1d) -> None:
-        QuantizedLayer.__init__(self, conv.weight.detach().unsqueeze(2), conv.bias)
+    def __init__(self, conv: nn.Conv1d, bits: int = 8) -> None:
+        QuantizedLayer.__init__(self, conv.weight.detach().unsqueeze(2), conv.bias, bits)
         self.stride, self.dilation = (1, *conv.stride), (1, *conv.dilation)
         self.padding = conv.padding if isinstance(conv.padding, str) else (0, *conv.padding)
         self.groups = conv.groups
@@ -195,12 +197,12 @@ class QuantConv1d(QuantConv2d):
 
 
 class QuantLinear(QuantizedLayer):
-    """``nn.Linear`` with an int8 weight."""
+    """``nn.Linear`` with an integer weight."""
 
     channel_axis = -1
 
-    def __init__(self, linear: nn.Linear) -> None:
-        super().__init__(linear.weight, linear.bias)
+    def __init__(self, linear: nn.Linear, bits: int = 8) -> None:
+        super().__init__(linear.weight, linear.bias, bits)
 
     def compute(self, x: Tensor, weight: Tensor) -> Tensor:
         return F.linear(x, weight, self.bias)
@@ -250,14 +252,14 @@ def _per_channel(values: Tensor, weight: Tensor) -> Tensor:
     return values.reshape(-1, *[1] * (weight.dim() - 1))
 
 
-def _least_squares_scale(weight: Tensor) -> Tensor:
+def _least_squares_scale(weight: Tensor, most: int = _Q_MAX) -> Tensor:
     """Per channel, the scale among a few clippings of its range that rounds with the least squared error."""
     flat = weight.flatten(1)
-    full = flat.abs().amax(1).clamp_min(1e-6) / _Q_MAX
+    full = flat.abs().amax(1).clamp_min(1e-6) / most
     best, best_error = full, torch.full_like(full, torch.inf)
     for clip in torch.linspace(0.7, 1.0, 13):
         scale = (full * clip)[:, None]
-        error = (torch.clamp(torch.round(flat / scale), -_Q_MAX, _Q_MAX) * scale - flat).square().sum(1)
+        error = (torch.clamp(torch.round(flat / scale), -most, most) * scale - flat).square().sum(1)
         best = torch.where(error < best_error, full * clip, best)
         best_error = torch.minimum(error, best_error)
     return best

@@ -16,7 +16,7 @@ from converters import ConversionError, InputError, Program, TFLite, compare, co
 from converters._tflite._export import _write_whole
 from converters._tflite._runtimes import NEWEST, demand_runtime
 from converters._tflite._schema import operator_code, read_model, schema
-from mobiledistill.quantize import post_training
+from mobiledistill.quantize import Int4, Int8, post_training
 from tests.converters.tflite.conftest import PythonWith, run_in
 
 RUN = """
@@ -58,10 +58,13 @@ def python_of_2_14(python_with: PythonWith) -> Path:
     return python_with("tflite-runtime==2.14.0", "numpy<2")
 
 
-def test_a_ds_cnn_in_integers_runs_on_2_14(python_of_2_14: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("scheme", "least_bytes"), [(Int8(), 22_000), (Int4(), 11_000)], ids=["int8", "int4"])
+def test_a_ds_cnn_in_integers_runs_on_2_14(
+    python_of_2_14: Path, tmp_path: Path, scheme: Int8, least_bytes: int
+) -> None:
     """It computes on TFLite's own kernels, which round twice: 94 % are within a step of XNNPACK's."""
     network = ZOO["ds-cnn"]
-    (program,) = post_training(network.program(), network.samples(32, seed=3))
+    (program,) = post_training(network.program(), network.samples(32, seed=3), scheme)
     inputs = {name: value.numpy() for name, value in network.samples(64, seed=4).items()}
 
     path = convert(program, tmp_path / "net.tflite", details=TFLite(runtime="2.14", description="Hears ten words."))
@@ -70,7 +73,7 @@ def test_a_ds_cnn_in_integers_runs_on_2_14(python_of_2_14: Path, tmp_path: Path)
     run_in(python_of_2_14, RUN, path, tmp_path / "inputs.npz", tmp_path / "answers.npz")
     old, new = dict(np.load(tmp_path / "answers.npz")), load(path, optimized=False).run(inputs)
     assert set(old) == set(new) == set(program.outputs)
-    assert size_bytes(path) > 22_000
+    assert size_bytes(path) > least_bytes
     assert verify(path, program, inputs).integers_equal
     integers = load(convert(program, tmp_path / "integers.tflite", details=TFLite(integer_outputs=True)))
     for name, end in integers.integer_ends().items():
