@@ -27,7 +27,7 @@ from converters import (
     load_program,
     verify,
 )
-from mobiledistill import distill, factorize, quantize, teachers
+from mobiledistill import distill, factorize, prune, quantize, teachers
 from mobiledistill._advise import Advice, PairAdvice, advise
 from mobiledistill._budget import Budget, Limit
 from mobiledistill._compress import compress
@@ -128,6 +128,7 @@ __all__ = [
     "load_program",
     "pack",
     "profile",
+    "prune",
     "quantize",
     "run_demo",
     "sweep",

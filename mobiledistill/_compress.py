@@ -150,7 +150,8 @@ def _source(job: Job) -> Source:
         job.report("analyze", 0, 1, "what is coupled, and what matters")
         if job.student is None or isinstance(job.student, nn.Module):
             origin = job.student or cast(nn.Module, job.uncut)
-            return Cuts(origin, run, per_use, job.losses, bits, partial(job.known_sensitivity, origin))
+            known = partial(job.known_sensitivity, origin)
+            return Cuts(origin, run, per_use, job.losses, bits, known, job.schedule.importance)
         return FamilyMembers(job.student, job.uncut, per_use, quick_quality, job.schedule.seed, bits)
 
 

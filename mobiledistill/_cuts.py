@@ -16,8 +16,10 @@ from mobiledistill._sources import Source
 from mobiledistill.factorize import FactorSite, LowRank
 from mobiledistill.prune import (
     ChannelGroup,
+    Importance,
     LayerShape,
     Run,
+    Taylor,
     Trials,
     channel_groups,
     cut,
@@ -45,6 +47,7 @@ class Cuts(Source):
         losses: a few losses of a model on training batches, for what matters and how much.
         bits: how many bits a weight is stored in.
         known: gives what was measured before, or measures.
+        criterion: which channels of a group leave first.
     """
 
     def __init__(
@@ -55,11 +58,13 @@ class Cuts(Source):
         losses: Callable[[nn.Module], Iterable[Tensor]],
         bits: int,
         known: Callable[[Callable[[], Sensitivity]], Sensitivity] = lambda measure: measure(),
+        criterion: Importance = Taylor(),  # noqa: B008  (frozen)
     ) -> None:
-        self._origin = copy.deepcopy(origin).eval()
+        self._origin = _learning(copy.deepcopy(origin)).eval()
         self._run = run
         self._losses = losses
         self._bits = bits
+        self._criterion = criterion
         self._groups = channel_groups(self._origin, run)
         self._blocks = residual_blocks(self._origin, run)
         # A convolution's product is a second convolution over the whole map; of these only linear layers gained.
@@ -67,7 +72,7 @@ class Cuts(Source):
         self._products = {site.name: site for site in sites if issubclass(site.kind, nn.Linear | nn.Embedding)}
         shapes = layer_shapes(self._origin, run_per_use, self._groups, self._blocks)
         self._layers = [_with_rank(shape, self._products.values(), self._origin) for shape in shapes]
-        self._importance = importance(self._origin, run, self._groups, losses(self._origin))
+        self._importance = importance(self._origin, run, self._groups, losses(self._origin), criterion)
         self._units = _PRODUCT.importance(self._origin, list(self._products.values()), losses(self._origin))
         self._total = {group.name: group.channels for group in self._groups}
         self._whole = {group.name: group.whole_blocks for group in self._groups}
@@ -107,7 +112,7 @@ class Cuts(Source):
             group.name: self._first_left(group, plan.dropped) for group in self._groups if group.name in plan.channels
         }
         groups = [replace(group, name=names[group.name]) for group in self._groups if group.name in names]
-        scores = importance(student, self._run, groups, self._losses(student))
+        scores = importance(student, self._run, groups, self._losses(student), self._criterion)
         smaller = cut(student, self._run, {names[name]: kept for name, kept in plan.channels.items()}, scores)
         return self._with_products(smaller, plan)
 
@@ -178,6 +183,11 @@ class Cuts(Source):
 
     def _with_products(self, module: nn.Module, plan: Plan) -> nn.Module:
         return _PRODUCT.apply(module, plan.ranks) if plan.ranks else module
+
+
+def _learning(module: nn.Module) -> nn.Module:
+    """The module; where it was frozen as a whole, as teachers often are, its weights learn again."""
+    return module if any(p.requires_grad for p in module.parameters()) else module.requires_grad_(True)
 
 
 def _losses(units: Tensor, rises: Mapping[int, float]) -> list[float]:

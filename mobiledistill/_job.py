@@ -280,7 +280,8 @@ class Job:
     def known_sensitivity(self, origin: nn.Module, measure: Callable[[], Sensitivity]) -> Sensitivity:
         """What was measured before of the same model, data and loss, by this run or one that shares its analysis."""
         models = (fingerprint(origin), self.teacher.fingerprint)
-        about = (models, data_fingerprint(self.task), self.distill, code_fingerprint(self.task, origin))
+        criterion = self.schedule.importance
+        about = (models, data_fingerprint(self.task), self.distill, code_fingerprint(self.task, origin), criterion)
         digest = hashlib.sha256(repr(about).encode()).hexdigest()[:16]
         file = (self.analysis or self.run.path) / f"sensitivity-{digest}.json"
         if not file.exists():

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from converters import InputError
+from mobiledistill.prune import Importance, Taylor
 
 __all__ = ["Care", "Recipe", "Schedule"]
 
@@ -85,6 +86,7 @@ class Schedule:
     """How ``compress`` spends its training.
 
     Args:
+        importance: which channels of a group leave first, a criterion of ``mobiledistill.prune``.
         cut_steps: in how many steps channels leave; after each but the last the rest is trained a little.
         cut: the short training between two cuts.
         distill: the long training in floats, after the last cut.
@@ -98,6 +100,7 @@ class Schedule:
         care: what the doctor, who watches every training, may do by itself.
     """
 
+    importance: Importance = field(default_factory=Taylor)
     cut_steps: int = 3
     cut: Recipe = field(default_factory=lambda: Recipe(epochs=2, learning_rate=1e-3, warmup_epochs=0.5))
     distill: Recipe = field(default_factory=lambda: Recipe(epochs=14))
@@ -109,6 +112,8 @@ class Schedule:
     care: Care = Care()
 
     def __post_init__(self) -> None:
+        if not isinstance(self.importance, Importance):
+            raise InputError(f"importance must be a criterion, such as Taylor(), but got {self.importance!r:.60}.")
         if self.cut_steps < 1 or not self.stretch >= 1:
             raise InputError(f"A Schedule needs cut_steps and stretch of 1 or more, but got {self!r}.")
         if self.rounds < 0:

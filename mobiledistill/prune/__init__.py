@@ -1,26 +1,51 @@
 """Pruning: what hangs together, what matters, and how to cut the rest away."""
 
 from mobiledistill.prune._blocks import residual_blocks, without_blocks
-from mobiledistill.prune._groups import (
-    ChannelGroup,
-    LayerShape,
-    Run,
-    Trials,
-    channel_groups,
-    cut,
+from mobiledistill.prune._graph import Run
+from mobiledistill.prune._groups import ChannelGroup, LayerShape, Trials, channel_groups, cut, layer_shapes
+from mobiledistill.prune._importance import (
+    Activation,
+    BatchNormScale,
+    Fisher,
+    Importance,
+    Magnitude,
+    Taylor,
     importance,
-    layer_shapes,
+)
+from mobiledistill.prune._sparse import (
+    Sparsity,
+    follow,
+    hold_zeros,
+    is_masked,
+    layer_shares,
+    sparsify,
+    without_masks,
+    zero_shares,
 )
 
 __all__ = [
+    "Activation",
+    "BatchNormScale",
     "ChannelGroup",
+    "Fisher",
+    "Importance",
     "LayerShape",
+    "Magnitude",
     "Run",
+    "Sparsity",
+    "Taylor",
     "Trials",
     "channel_groups",
     "cut",
+    "follow",
+    "hold_zeros",
     "importance",
+    "is_masked",
     "layer_shapes",
+    "layer_shares",
     "residual_blocks",
+    "sparsify",
     "without_blocks",
+    "without_masks",
+    "zero_shares",
 ]

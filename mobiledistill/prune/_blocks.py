@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from converters import InputError
-from mobiledistill.prune._groups import Run
+from mobiledistill.prune._graph import Run
 
 __all__ = ["Skip", "residual_blocks", "without_blocks"]
 

@@ -1,4 +1,4 @@
-"""Which channels hang together, how important they are, and how to cut them.
+"""Which channels hang together, and how to cut them.
 
 Torch-Pruning finds what is coupled with what: the channels that a residual sum joins leave together or not at all.
 A group is named by the first layer that writes its channels, so the name survives the cutting.
@@ -7,27 +7,28 @@ A group is named by the first layer that writes its channels, so the name surviv
 from __future__ import annotations
 
 import copy
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_hook
-from torch.utils._pytree import tree_map_only
 
 from converters import InputError
-from mobiledistill.quantize import KeepFloat
+from mobiledistill.prune._graph import (
+    LAYERS,
+    WRITERS,
+    Run,
+    coupled,
+    dependency_graph,
+    ends,
+    forward,
+    is_depthwise,
+    prune,
+)
 
-__all__ = ["ChannelGroup", "LayerShape", "Run", "Trials", "channel_groups", "cut", "importance", "layer_shapes"]
+__all__ = ["ChannelGroup", "LayerShape", "Trials", "channel_groups", "cut", "layer_shapes"]
 
-Run = Callable[[nn.Module], tuple[Tensor, ...]]
-"""Runs a module on example inputs, every signature of it, and returns all outputs."""
-
-_LAYERS = (nn.Conv2d, nn.Linear)
-_WRITERS = (*_LAYERS, nn.Embedding)
 _OF_LAYERS = ("weight", "bias")
 _BLOCKS = (1, 4, 8, 16, 24, 32, 48, 64, 96, 128)  # channels that can only leave together, tried in this order
 
@@ -96,12 +97,12 @@ def channel_groups(module: nn.Module, run: Run) -> tuple[ChannelGroup, ...]:
     """
     expected = _output_shapes(module, run)
     found = []
-    for name, group in _coupled(module, _dependency_graph(module, run)).items():
+    for name, group in coupled(module, dependency_graph(module, run)).items():
         width = len(group[0].idxs)
         blocks = [block for block in _BLOCKS if block < width and width % block == 0]
         block = next((block for block in blocks if _survives_cut(module, name, run, expected, block)), None)
         if block is not None:
-            writers, readers = _ends(module, group)
+            writers, readers = ends(module, group)
             found.append(ChannelGroup(name, width, tuple(writers), tuple(readers), block))
     return tuple(found)
 
@@ -112,17 +113,17 @@ def layer_shapes(
     """Weights and multiply-accumulates of every layer and embedding, with the groups and blocks they shrink with."""
     blocks = tuple(blocks)
     positions: dict[str, int] = {}
-    layers = {path: part for path, part in module.named_modules() if isinstance(part, _WRITERS)}
+    layers = {path: part for path, part in module.named_modules() if isinstance(part, WRITERS)}
 
     def hook_for(path: str) -> Any:
         def hook(_: nn.Module, __: Any, output: Tensor) -> None:
             passes = output[0].numel() // layers[path].weight.shape[0]
-            positions[path] = positions.get(path, 0) + (passes if isinstance(layers[path], _LAYERS) else 0)
+            positions[path] = positions.get(path, 0) + (passes if isinstance(layers[path], LAYERS) else 0)
 
         return hook
 
     hooks = [part.register_forward_hook(hook_for(path)) for path, part in layers.items()]
-    _forward(module, run)
+    forward(module, run)
     for handle in hooks:
         handle.remove()
     writes = {path: group.name for group in groups for path in group.writers}
@@ -132,44 +133,13 @@ def layer_shapes(
             name=path,
             weights=part.weight.numel(),
             macs=part.weight.numel() * positions.get(path, 0),
-            channels=part.weight.shape[0] if isinstance(part, _LAYERS) else 0,
+            channels=part.weight.shape[0] if isinstance(part, LAYERS) else 0,
             writes=writes.get(path),
-            reads=None if _is_depthwise(part) else reads.get(path),
+            reads=None if is_depthwise(part) else reads.get(path),
             blocks=tuple(block for block in blocks if path.startswith(f"{block}.")),
         )
         for path, part in layers.items()
     )
-
-
-def importance(
-    module: nn.Module, run: Run, groups: Iterable[ChannelGroup], losses: Iterable[Tensor]
-) -> dict[str, Tensor]:
-    """How much the loss would rise without each channel, to first order (Molchanov et al. 2019).
-
-    Args:
-        module: a float module; its gradients are cleared afterwards.
-        run: runs the module on example inputs.
-        groups: the groups to score.
-        losses: a few scalar losses of ``module`` with their graphs, computed lazily one after the other.
-
-    Returns:
-        One score a channel, by group name; each group's scores sum to 1. Channels of one block have the same score.
-    """
-    import torch_pruning as tp
-
-    module.zero_grad()
-    for loss in losses:
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    score = tp.importance.GroupTaylorImportance()
-    blocks = {group.name: group.block for group in groups}
-    scores = {}
-    for name, group in _coupled(module, _dependency_graph(module, run)).items():
-        if name in blocks:
-            raw = score(group).detach().clamp_min(0) + 1e-12
-            raw = raw.reshape(-1, blocks[name]).mean(1).repeat_interleave(blocks[name])
-            scores[name] = raw / raw.sum()
-    module.zero_grad()
-    return scores
 
 
 def cut(module: nn.Module, run: Run, channels: Mapping[str, int], scores: Mapping[str, Tensor]) -> nn.Module:
@@ -178,15 +148,15 @@ def cut(module: nn.Module, run: Run, channels: Mapping[str, int], scores: Mappin
     Where channels leave in blocks, ``channels`` counts whole ones and ``scores`` are equal within each.
     """
     smaller = copy.deepcopy(module)
-    graph = _dependency_graph(smaller, run)  # follows every cut by itself
-    widths = {name: len(group[0].idxs) for name, group in _coupled(smaller, graph).items()}
+    graph = dependency_graph(smaller, run)  # follows every cut by itself
+    widths = {name: len(group[0].idxs) for name, group in coupled(smaller, graph).items()}
     for name, kept in channels.items():
         width = widths[name]
         if not 1 <= kept <= width:
             raise InputError(f"Group {name!r} has {width} channels, so it cannot keep {kept}; keep 1 to {width}.")
         if kept < width:
             gone = scores[name].argsort(stable=True)[: width - kept].tolist()
-            _prune(smaller, graph, name, sorted(gone))
+            prune(smaller, graph, name, sorted(gone))
     return smaller
 
 
@@ -201,14 +171,14 @@ class Trials:
     def __init__(self, module: nn.Module, run: Run) -> None:
         self._module = copy.deepcopy(module)
         self._run = run
-        self._graph = _dependency_graph(self._module, run)
+        self._graph = dependency_graph(self._module, run)
 
     @contextmanager
     def cut(self, name: str, gone: list[int]) -> Iterator[nn.Module]:
         """The module without the channels ``gone`` of the group ``name``; afterwards it is whole again."""
         parts = list(self._module.modules())
         before = [(part, dict(part._parameters), dict(part._buffers), dict(part.__dict__)) for part in parts]
-        _prune(self._module, self._graph, name, gone)
+        prune(self._module, self._graph, name, gone)
         try:
             yield self._module
         finally:
@@ -217,120 +187,17 @@ class Trials:
                 part._parameters.update(parameters)
                 part._buffers.update(buffers)
             if any(name for _, parameters, _, _ in before for name in parameters if not name.endswith(_OF_LAYERS)):
-                self._graph = _dependency_graph(self._module, self._run)  # it follows free parameters by identity
-
-
-def _coupled(module: nn.Module, graph: Any) -> dict[str, Any]:
-    """Torch-Pruning's groups by our names, in the module's own order."""
-    order = {path: place for place, (path, _) in enumerate(module.named_modules())}
-    named = {}
-    for group in graph.get_all_groups(root_module_types=list(_LAYERS)):
-        writers, _ = _ends(module, group)
-        if writers:
-            named[min(writers, key=order.__getitem__)] = group
-    return dict(sorted(named.items(), key=lambda item: order[item[0]]))
-
-
-def _dependency_graph(module: nn.Module, run: Run) -> Any:
-    import torch_pruning as tp
-
-    run = _without_last_islands(module, run)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        # ignored_params: the constructor's own default is a list shared between all graphs of the process.
-        return tp.DependencyGraph().build_dependency(
-            module.eval(), example_inputs=(), forward_fn=lambda model, _: run(model), ignored_params=[]
-        )
-
-
-def _without_last_islands(module: nn.Module, run: Run) -> Run:
-    """A run whose graph ends where float islands begin that no layer follows: they have no channels to cut.
-
-    Torch-Pruning follows a channel into every entry of what it is flattened to, which takes minutes where such an
-    island lays out thousands of boxes.
-    """
-    islands: list[bool] = []  # for each island called, in order: whether none of the layers came after it
-
-    def note(part: nn.Module, *_: Any) -> None:
-        if isinstance(part, KeepFloat):
-            islands.append(True)
-        elif isinstance(part, _WRITERS):
-            islands[:] = [False] * len(islands)
-
-    with _hooked(note):
-        _forward(module, run)
-    if not any(islands):
-        return run
-
-    def cut_short(model: nn.Module) -> tuple[Tensor, ...]:
-        ends: list[Tensor] = []
-        last = iter(islands)
-
-        def end_here(part: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
-            if not isinstance(part, KeepFloat) or not next(last):
-                return None
-            ends.extend(value for value in inputs if isinstance(value, Tensor))
-            return tree_map_only(Tensor, Tensor.detach, output)
-
-        with _hooked(end_here):
-            outputs = run(model)
-        return (*(output for output in outputs if output.grad_fn is not None), *ends)
-
-    return cut_short
-
-
-@contextmanager
-def _hooked(hook: Callable[..., Any]) -> Iterator[None]:
-    """Calls ``hook`` after every module, those too that a run makes for itself."""
-    handle = register_module_forward_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-def _prune(module: nn.Module, graph: Any, name: str, gone: list[int]) -> None:
-    import torch_pruning as tp
-
-    layer = module.get_submodule(name)
-    by_type = tp.prune_linear_out_channels
-    if isinstance(layer, nn.Embedding):
-        by_type = tp.prune_embedding_out_channels
-    elif isinstance(layer, nn.Conv2d):
-        by_type = tp.prune_depthwise_conv_out_channels if _is_depthwise(layer) else tp.prune_conv_out_channels
-    graph.get_pruning_group(layer, by_type, idxs=gone).prune()
+                self._graph = dependency_graph(self._module, self._run)  # it follows free parameters by identity
 
 
 def _survives_cut(module: nn.Module, name: str, run: Run, expected: list[tuple[int, ...]], block: int) -> bool:
     trial = copy.deepcopy(module)
     try:
-        _prune(trial, _dependency_graph(trial, run), name, list(range(block)))
+        prune(trial, dependency_graph(trial, run), name, list(range(block)))
         return _output_shapes(trial, run) == expected
     except Exception:  # whatever breaks when a channel leaves: the group is left alone
         return False
 
 
-def _ends(module: nn.Module, group: Any) -> tuple[list[str], list[str]]:
-    paths = {id(part): path for path, part in module.named_modules() if isinstance(part, _WRITERS)}
-    writers: list[str] = []
-    readers: list[str] = []
-    for item in group:
-        path = paths.get(id(item.dep.target.module))
-        if path is None:
-            continue
-        is_writer = "out_channels" in item.dep.handler.__name__
-        (writers if is_writer else readers).append(path)
-    return writers, readers
-
-
-def _is_depthwise(layer: nn.Module) -> bool:
-    return isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels and layer.groups > 1
-
-
-def _forward(module: nn.Module, run: Run) -> tuple[Tensor, ...]:
-    with torch.no_grad():
-        return run(module.eval())
-
-
 def _output_shapes(module: nn.Module, run: Run) -> list[tuple[int, ...]]:
-    return [tuple(output.shape) for output in _forward(module, run)]
+    return [tuple(output.shape) for output in forward(module, run)]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mobiledistill import InputError
 from mobiledistill.prune import channel_groups, cut, importance, layer_shapes
-from mobiledistill.prune._groups import _without_last_islands
+from mobiledistill.prune._graph import _without_last_islands
 from mobiledistill.quantize import KeepFloat
 from tests.networks import Residual, settled
 
