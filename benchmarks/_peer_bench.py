@@ -22,6 +22,7 @@ import mobiledistill as md
 from benchmarks._figures import known_figures, tell
 from benchmarks._peer_tools import (
     ai_edge_quantizer,
+    coremltools_palettes,
     nncf_quantization,
     onnxruntime_quantization,
     plain_onnx,
@@ -31,7 +32,7 @@ from benchmarks._peer_tools import (
     stripped,
 )
 from benchmarks.tasks import Unmeasured, predict_of_file, predict_of_module
-from converters import size_bytes
+from converters import Format, size_bytes, suffix_of
 from demo_apps.speech import TEACHER_RECIPE, digits, digits_net, load_recordings
 from demo_apps.speech._data import split_recordings
 from mobiledistill.devices import Host, Subject
@@ -68,6 +69,7 @@ class Method:
         levels: how many there are.
         told: what a level means.
         loss: None: labels alone.
+        bits: of Core ML's palettes; None: 8-bit integers in a .tflite file.
     """
 
     about: str
@@ -75,6 +77,12 @@ class Method:
     levels: int
     told: Callable[[int], str]
     loss: Loss | None = None
+    bits: int | None = None
+
+    @property
+    def format(self) -> Format:
+        """Of its files."""
+        return "tflite" if self.bits is None else "coreml"
 
 
 def _member(bench: Bench, width: int) -> nn.Module:
@@ -92,6 +100,7 @@ def _globally(bench: Bench, level: int) -> nn.Module:
 
 _HINTON = SoftTargets(temperature=4.0, hard=0.1, soft=0.9)
 
+# All train; .tflite files are quantized by ai-edge-quantizer afterwards, Core ML's get coremltools' palettes.
 METHODS: dict[str, Method] = {
     "pruned": Method("Torch-Pruning, every layer alike", _alike, 64, lambda level: f"ratio {1 - level / 64:.3f}"),
     "pruned globally": Method(
@@ -100,7 +109,10 @@ METHODS: dict[str, Method] = {
     "alone": Method("small network on the labels", _member, 32, "width {}".format),
     "distilled": Method("small network, Hinton's distillation", _member, 32, "width {}".format, _HINTON),
 }
-"""Peers that train; all are quantized by ai-edge-quantizer afterwards."""
+METHODS |= {
+    f"pruned, {bits} bits": replace(METHODS["pruned"], about=f"Torch-Pruning, then palettes of {bits} bits", bits=bits)
+    for bits in (8, 6, 4)
+}
 
 
 class Bench:
@@ -157,15 +169,18 @@ class Bench:
         level = self._largest(method, budget)
         while level:
             net, epochs = self._trained(method, level)
-            path = self._kept(f"{case}-{name}", ".tflite")
-            self._quantized(net, path)
-            cell = self._peers_cell(path, method.told(level))
+            path = self._kept(f"{case}-{name}", suffix_of(method.format))
+            self._write(method, net, path)
+            if method.format == "tflite":
+                cell = self._peers_cell(path, method.told(level))
+            else:
+                cell = self._cell(predict_of_file(path), path, method.told(level))
             if budget.size_bytes is None or cell["bytes"] <= budget.size_bytes:
                 return {**cell, "epochs": epochs, "parameters": _parameters(net), **_spent(began)}
             level -= 1  # trained weights took a few bytes more
         return {"none": "none of this method's networks is so small, even untrained"}
 
-    def ours(self, case: str, budget: md.Budget) -> dict[str, Any]:
+    def ours(self, case: str, budget: md.Budget, format: Format = "tflite") -> dict[str, Any]:
         """The cell of ``compress``."""
         began = time.monotonic()
         (result,) = md.sweep(
@@ -175,13 +190,17 @@ class Bench:
             workdir=self._folder / "ours",
             progress=tell,
             device="host" if budget.size_bytes is None else Unmeasured(),
-            formats=("tflite",),
+            formats=(format,),
             schedule=replace(self.effort.schedule, seed=self.seed),
         ).results
         if not result.met:
             return {"none": f"cannot be kept: {result.limits}", **_spent(began)}
-        path = self._kept(f"{case}-{OURS}", ".tflite")
-        shutil.copyfile(result.artifacts["tflite"].path, path)
+        written = result.artifacts[format].path
+        path = self._kept(f"{case}-{OURS}", suffix_of(format))
+        if written.is_dir():
+            shutil.copytree(written, path, dirs_exist_ok=True)
+        else:
+            shutil.copyfile(written, path)
         channels = result.plan.channels.values()
         return {
             **self._cell(predict_of_file(path), path, f"{sum(channels)} channels, {len(result.plan.dropped)} dropped"),
@@ -203,6 +222,16 @@ class Bench:
                 break
         return found
 
+    def palettes(self) -> dict[str, Any]:
+        """The teacher with coremltools' palettes, without training."""
+        found = {}
+        for bits in (8, 4, 2):
+            path = self._kept(f"teacher-{bits}", ".mlpackage")
+            if not path.exists():
+                coremltools_palettes(self.teacher, self.one, bits, path)
+            found[f"palettes of {bits} bits"] = self._cell(predict_of_file(path), path, "the teacher")
+        return found
+
     # -- sizes ----------------------------------------------------------------------------------------------------
 
     def _largest(self, method: Method, budget: md.Budget) -> int:
@@ -214,7 +243,7 @@ class Bench:
         low, high = 0, method.levels + 1
         while high - low > 1:
             middle = (low + high) // 2
-            fits = size_bytes(self._untrained(method.build(self, middle))) <= budget.size_bytes  # type: ignore[operator]
+            fits = size_bytes(self._untrained(method, middle)) <= budget.size_bytes  # type: ignore[operator]
             low, high = (middle, high) if fits else (low, middle)
         return low
 
@@ -235,14 +264,16 @@ class Bench:
             kept.write_text(json.dumps(known))
         return dict(zip(files, known["ms"], strict=True))
 
-    def _untrained(self, net: nn.Module) -> Path:
+    def _untrained(self, method: Method, level: int) -> Path:
         """The file that counts of a network of this shape; neither bytes nor milliseconds depend on the weights."""
+        net = method.build(self, level)
         shapes = repr([(name, tuple(value.shape)) for name, value in net.state_dict().items()])
-        path = self._shared / f"{hashlib.sha256(shapes.encode()).hexdigest()[:12]}.tflite"
+        how = "" if method.bits is None else f"-{method.bits}"
+        path = self._shared / f"{hashlib.sha256(shapes.encode()).hexdigest()[:12]}{how}{suffix_of(method.format)}"
         if not path.exists():
-            aside = path.with_suffix(".partial.tflite")
-            self._quantized(net, aside)
-            _counted(aside).replace(path)
+            aside = path.with_name(f"partial{path.suffix}")
+            self._write(method, net, aside)
+            (_counted(aside) if method.format == "tflite" else aside).replace(path)
         return path
 
     # -- making ---------------------------------------------------------------------------------------------------
@@ -268,8 +299,12 @@ class Bench:
         long = schedule.distill.stretched(longer).epochs + schedule.quantize.stretched(longer).epochs
         return long + (schedule.cut_steps - 1) * schedule.cut.epochs
 
-    def _quantized(self, net: nn.Module, to: Path) -> None:
-        """The file as the tools write it, and beside it the one that counts."""
+    def _write(self, method: Method, net: nn.Module, to: Path) -> None:
+        """The file as the tools write it, and beside a .tflite file the one that counts."""
+        if method.bits is not None:
+            shutil.rmtree(to, ignore_errors=True)
+            coremltools_palettes(net, self.one, method.bits, to)
+            return
         floats = plain_tflite(net, self.one, to.with_suffix(".float.tflite"))
         ai_edge_quantizer(floats, self._samples, to)
         floats.unlink()

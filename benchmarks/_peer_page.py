@@ -22,7 +22,8 @@ _TOOLS = {
     "onnxruntime": "the teacher through onnxruntime.quantization",
     "nncf": "the teacher through NNCF (ONNX)",
 }
-_ABOUT = {OURS: "ours", **{name: method.about for name, method in METHODS.items()}, **_TOOLS}
+_PALETTES = {f"palettes of {bits} bits": f"the teacher, coremltools' palettes of {bits} bits" for bits in (8, 4, 2)}
+_ABOUT = {OURS: "ours", **{name: method.about for name, method in METHODS.items()}, **_TOOLS, **_PALETTES}
 
 
 class Row:
@@ -65,7 +66,9 @@ def rows(found: Mapping[str, Any], case: str) -> list[Row]:
         fitting = {
             name: cell
             for name, cell in found["teachers"][seed].items()
-            if name in _TOOLS and "none" not in cell and _keeps(case, cell, measured.get(name, math.inf))
+            if name in (_PALETTES if case.startswith("coreml") else _TOOLS)
+            and "none" not in cell
+            and _keeps(case, cell, measured.get(name, math.inf))
         }
         for name, cell in {**fitting, **row["cells"]}.items():
             if "none" not in cell:
@@ -114,7 +117,12 @@ def page(found: Mapping[str, Any]) -> str:
         "",
         "![accuracy over bytes and over milliseconds](peers.svg)",
     ]
-    for axis, title in (("size", "Budgets in bytes"), ("latency", "Budgets in milliseconds, LiteRT on one thread")):
+    titles = {
+        "size": "Budgets in bytes",
+        "latency": "Budgets in time, LiteRT on one thread",
+        "coreml": "Budgets in bytes, Core ML files through our own executor",
+    }
+    for axis, title in titles.items():
         chosen = [case for case in cases if case.startswith(axis) and rows(found, case)]
         if chosen:
             lines += ["", f"## {title}", "", *_verdicts(found, chosen, axis), "", *_details(found, chosen)]
@@ -130,7 +138,7 @@ def plot(found: Mapping[str, Any]) -> str:
             if case.startswith(axis):
                 for row in rows(found, case):
                     cost = row.bytes if axis == "size" else row.ms
-                    if row.name not in _TOOLS and cost:
+                    if row.name in _COLOURS and cost:
                         points.setdefault(row.name, []).append((cost, row.accuracy))
         if points:
             panels.append(_panel(points, 40 + 440 * place, "bytes" if axis == "size" else "ms"))
@@ -150,7 +158,7 @@ _LEFT_OUT = [
 
 
 def _verdicts(found: Mapping[str, Any], cases: Sequence[str], axis: str) -> list[str]:
-    unit = "smaller" if axis == "size" else "faster"
+    unit = "faster" if axis == "latency" else "smaller"
     lines = ["| | ours | best peer | ours less it | ours / its errors | at its accuracy ours is | |", "|---" * 7 + "|"]
     mine = {case: row for case in cases for row in rows(found, case) if row.name == OURS}
     curve = [(_cost(row, axis), row.accuracy) for row in mine.values()]
@@ -206,8 +214,8 @@ def _teachers(found: Mapping[str, Any]) -> list[str]:
 
 def _cell(row: Row, axis: str) -> str:
     low, high = row.ci95
-    cost = f"{row.bytes:,.0f} bytes" if axis == "size" else "unmeasured" if row.ms is None else f"{row.ms:.4f} ms"
-    return f"{row.accuracy:.2f} [{low:.1f}, {high:.1f}], {cost}"
+    ms = "unmeasured" if row.ms is None else f"{row.ms:.4f} ms"
+    return f"{row.accuracy:.2f} [{low:.1f}, {high:.1f}], {ms if axis == 'latency' else f'{row.bytes:,.0f} bytes'}"
 
 
 def _unfit(seeds: Mapping[str, Any]) -> dict[str, str]:
@@ -219,14 +227,14 @@ def _told(case: str) -> str:
 
 
 def _cost(row: Row, axis: str) -> float:
-    return row.bytes if axis == "size" else row.ms or math.inf
+    return row.ms or math.inf if axis == "latency" else row.bytes
 
 
 def _keeps(case: str, cell: Mapping[str, Any], ms: float) -> bool:
     axis, _, limit = case.partition("-")
-    if axis == "size":
-        return int(cell["bytes"]) <= 1000 * float(limit.removesuffix("kB"))
-    return 1000 * ms <= float(limit.removesuffix("us"))
+    if axis == "latency":
+        return 1000 * ms <= float(limit.removesuffix("us"))
+    return int(cell["bytes"]) <= 1000 * float(limit.removesuffix("kB"))
 
 
 # -- statistics ---------------------------------------------------------------------------------------------------
@@ -251,7 +259,13 @@ def _interval(values: NDArray[np.float64]) -> tuple[float, float]:
 
 # -- drawing ------------------------------------------------------------------------------------------------------
 
-_COLOURS = dict(zip((OURS, *METHODS), ("#d62728", "#1f77b4", "#17becf", "#7f7f7f", "#2ca02c"), strict=True))
+_COLOURS = {
+    OURS: "#d62728",
+    "pruned": "#1f77b4",
+    "pruned globally": "#17becf",
+    "alone": "#7f7f7f",
+    "distilled": "#2ca02c",
+}
 _WIDTH, _HEIGHT, _TOP = 380, 270, 30
 
 

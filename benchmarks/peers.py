@@ -24,11 +24,13 @@ import mobiledistill as md
 from benchmarks._figures import keep_figures, known_figures
 from benchmarks._peer_bench import FULL, METHODS, OURS, QUICK, Bench
 from benchmarks._peer_page import page, plot
+from converters import Format
 from mobiledistill.devices import Host
 
 CASES: dict[str, md.Budget] = {
     **{f"size-{kilobytes}kB": md.Budget(size_bytes=kilobytes * 1000) for kilobytes in (9, 12, 15, 20, 30)},
     **{f"latency-{us}us": md.Budget(latency_ms=us / 1000) for us in (17, 19.5, 24, 32, 44)},
+    **{f"coreml-{kilobytes}kB": md.Budget(size_bytes=kilobytes * 1000) for kilobytes in (40, 60)},
 }
 _QUICK_CASES = ("size-20kB",)
 _QUICK_METHODS = ("alone", OURS)
@@ -63,15 +65,21 @@ def _filled(bench: Bench, found: dict[str, Any], options: argparse.Namespace) ->
         teachers[seed] = bench.teacher_cells()
         yield found
     for case in options.cases:
+        format: Format = "coreml" if case.startswith("coreml") else "tflite"
+        if format == "coreml" and not any(name.startswith("palettes") for name in teachers[seed]):
+            teachers[seed] |= bench.palettes()
         rows = found.setdefault("cases", {}).setdefault(case, {}).setdefault(seed, {"cells": {}, "latency": {}})
         for name in options.methods:
-            if name in rows["cells"]:
+            if name in rows["cells"] or (name != OURS and METHODS[name].format != format):
                 continue
-            cell = bench.ours(case, CASES[case]) if name == OURS else bench.peer(name, case, CASES[case])
+            cell = bench.ours(case, CASES[case], format) if name == OURS else bench.peer(name, case, CASES[case])
             rows["cells"][name] = cell
             print(seed, case, name, json.dumps({key: cell[key] for key in cell if key != "right"}), flush=True)
             yield found
-        files = [name for name, cell in {**teachers[seed], **rows["cells"]}.items() if "none" not in cell]
+        if format == "coreml":
+            continue  # nothing here measures those
+        cells = {**teachers[seed], **rows["cells"]}
+        files = [name for name, cell in cells.items() if "none" not in cell and not name.startswith("palettes")]
         if set(rows["latency"].get("ms", {})) != set(files) or rows["latency"]["verdict"] != "valid":
             rows["latency"] = bench.latencies(case, files, host)
             yield found
