@@ -59,7 +59,7 @@ from mobiledistill.train import Finding, Illness
 
 if TYPE_CHECKING:
     from mobiledistill import devices
-    from mobiledistill.devices import Measurement, profile
+    from mobiledistill.devices import Measurement, calibrate, profile
 
 __all__ = [
     "ONNX",
@@ -118,6 +118,7 @@ __all__ = [
     "TrainingError",
     "TryOut",
     "advise",
+    "calibrate",
     "compress",
     "convert",
     "devices",
@@ -141,7 +142,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Loads what measures on first use: the validation behind it would cost every import a tenth more."""
-    if name not in ("Measurement", "devices", "profile"):
+    if name not in ("Measurement", "calibrate", "devices", "profile"):
         raise AttributeError(f"module 'mobiledistill' has no attribute {name!r}")
     from importlib import import_module
 

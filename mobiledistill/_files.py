@@ -116,8 +116,19 @@ def check_limits(job: Job, files: Mapping[Format, File], facts: TeacherFacts) ->
                 status = "unmeasured"
             else:
                 status = "met" if decisive <= limit.value else "missed"
-        checks.append(LimitCheck(limit.format, limit.name, limit.value, measured, status))
+        checks.append(
+            LimitCheck(
+                limit.format, limit.name, limit.value, measured, status, _predicted(files, limit.format, limit.name)
+            )
+        )
     return checks
+
+
+def _predicted(files: Mapping[Format, File], format: Format | None, name: str) -> float | None:
+    """By how much what a latency table said may be off; None where a device was asked."""
+    if format is None or name not in LATENCIES or (latency := files[format].latency) is None:
+        return None
+    return None if latency.main.prediction is None else latency.main.prediction.error
 
 
 def _told(job: Job, file: File, name: str, format: Format) -> float | None:
@@ -156,4 +167,5 @@ def quantity(job: Job, name: str, format: Format, path: Path) -> float | None:
         return measured.use.ci95_ms[1]
     if name == "latency_share":
         return measured.use.ci95_ms[1] / job.teacher_ms[format]
-    return float(measured.main.peak_memory_bytes or 0)
+    peak = measured.main.peak_memory_bytes
+    return None if peak is None else float(peak)

@@ -246,11 +246,16 @@ class Job:
 
     def file_limits(self) -> dict[Target, float]:
         """The limits on files that can be measured here."""
+        from mobiledistill.devices import TableDevice
+
         measurable = {"size_bytes", "download_bytes"}
+        elsewhere = {"peak_memory_bytes"} if isinstance(self.device, TableDevice) else set()
         return {
             (limit.format, limit.name): limit.value
             for limit in self.budget.limits(self.formats)
-            if limit.format is not None and (limit.name in measurable or limit.format in self.device.formats)
+            if limit.format is not None
+            and limit.name not in elsewhere
+            and (limit.name in measurable or limit.format in self.device.formats)
         }
 
     def hear(self, finding: Finding) -> None:

@@ -44,6 +44,8 @@ class LimitCheck:
         limit: the upper limit.
         measured: the measured value; None where no connected device can measure it.
         status: ``met``, ``missed`` or ``unmeasured``.
+        predicted: by which share predictions like this one are off at most in 95 % of cases; None where the device
+            itself was asked.
     """
 
     format: Format | None
@@ -51,6 +53,7 @@ class LimitCheck:
     limit: float
     measured: float | None
     status: Status
+    predicted: float | None = None
 
     @property
     def used(self) -> float:
@@ -218,6 +221,8 @@ class CompressionResult:
         ]
         for artifact in self.artifacts.values():
             latency = "unmeasured" if artifact.latency_ms is None else f"{artifact.latency_ms:.3f} ms"
+            if artifact.verdict == "predicted":
+                latency = f"~{latency}"
             lines.append(
                 f"  {artifact.format:7} {artifact.size_bytes:>9,} bytes  {latency:>11}"
                 f"  {self.metric.told(artifact.score.value)}  {artifact.path}"
@@ -226,6 +231,7 @@ class CompressionResult:
             measured = "unmeasured here" if check.measured is None else f"{check.measured:,.4g}"
             lines.append(
                 f"  {check.format or 'student':7} {check.name} {measured} / {check.limit:,.4g}: {check.status}"
+                f"{_as_predicted(check)}"
             )
         lines.append(f"The budget is {'met' if self.met else 'not met'}; the search ended because {self.ending.value}.")
         return "\n".join(lines)
@@ -266,7 +272,12 @@ def _check_dict(check: LimitCheck) -> dict[str, Any]:
         "limit": check.limit,
         "measured": check.measured,
         "status": check.status,
+        "predicted": check.predicted,
     }
+
+
+def _as_predicted(check: LimitCheck) -> str:
+    return "" if check.predicted is None else f" (predicted, within {100 * check.predicted:.0f} % on files held out)"
 
 
 def _latency_dict(latency: Measurement | None, use: LatencyPerUse | None) -> dict[str, Any] | None:
@@ -274,7 +285,7 @@ def _latency_dict(latency: Measurement | None, use: LatencyPerUse | None) -> dic
     if latency is None or use is None:
         return None
     conditions = {"device", "runtime", "backend", "threads", "reasons", "load_cold_ms", "load_warm_ms", "first_run_ms"}
-    conditions |= {"repeated_processes", "telemetry_before", "telemetry_after"}
+    conditions |= {"prediction", "repeated_processes", "telemetry_before", "telemetry_after"}
     return {
         "per_use": {"p50": use.latency_ms, "ci95": list(use.ci95_ms)},
         "p50": latency.p50_ms,

@@ -141,9 +141,11 @@ def _kernel(node: Any, shapes: _Shapes, constants: Mapping[str, tuple[int, ...]]
         variant = " depthwise" if deep else " 1x1" if taps == 1 else ""
     elif node.op_type in _PRODUCTS and len(moving) > 1 and weights is None:
         variant = " of two"
+    elif "Conv" not in node.op_type and (window := attribute(node, "kernel_shape")):
+        taps = math.prod(window)
     strides = attribute(node, "strides") or [1]
     return Kernel(
-        kind=f"{domain}{node.op_type}{variant} {type_}",
+        kind=f"{domain}{node.op_type.removeprefix('Fused')}{variant} {type_}",
         inputs=sum(math.prod(dims) for _, dims in moving),
         outputs=sum(map(math.prod, written)),
         weights=sum(map(math.prod, fixed)),

@@ -11,7 +11,7 @@ from typing import Any
 from converters._kernels import Kernel
 from converters._tflite._delegation import left_to_tflite
 from converters._tflite._pack import pack_model
-from converters._tflite._schema import dtype_of, operator_name, read_model, schema, shape_of
+from converters._tflite._schema import consumers, dtype_of, operator_name, read_model, schema, shape_of
 
 __all__ = ["kernels", "sections"]
 
@@ -88,6 +88,10 @@ def _kernel(model: Any, graph: Any, operator: Any, outside: bool) -> Kernel | No
     elif name == "DEPTHWISE_CONV_2D" and fixed:
         _, height, width, _ = shape_of(fixed[0])
         taps, channels_in = height * width, 1
+    elif name.endswith("POOL_2D"):
+        taps = int(options.filterHeight) * int(options.filterWidth)
+    elif name == "PAD" and _feeds_convolutions(model, graph, int(operator.outputs[0])):
+        variant = " before convolution"  # XNNPACK lets the convolution pad
     type_ = dtype_of(moving[0]).name
     return Kernel(
         kind=f"{name}{variant} {type_}{' cpu' if outside else ''}",
@@ -99,6 +103,11 @@ def _kernel(model: Any, graph: Any, operator: Any, outside: bool) -> Kernel | No
         taps=taps,
         stride=int(getattr(options, "strideH", None) or 1),
     )
+
+
+def _feeds_convolutions(model: Any, graph: Any, index: int) -> bool:
+    readers = [operator_name(model, operator) for operator in consumers(graph, index)]
+    return bool(readers) and all(name in ("CONV_2D", "DEPTHWISE_CONV_2D") for name in readers)
 
 
 def _call(graph: Any) -> Kernel:

@@ -45,7 +45,7 @@ Drop = Annotated[
     float | None, typer.Option("--max-drop", help="Most points of the metric lost against the teacher (validation).")
 ]
 Formats = Annotated[str, typer.Option("--formats", help="Which files to write, commas between.")]
-Device = Annotated[str, typer.Option("--device", help="Where latency and memory are measured.")]
+Device = Annotated[str, typer.Option("--device", help="What measures: host; or table:FILE, which predicts latency.")]
 Data = Annotated[Path | None, typer.Option("--data", help="Folder with the data; else MOBILEDISTILL_DATA.")]
 Workdir = Annotated[Path, typer.Option("--workdir", help="Folder for everything a run keeps; the same call resumes.")]
 Seed = Annotated[int, typer.Option("--seed", help="Of everything random.")]

@@ -170,11 +170,12 @@ class Host:
         percentile: float = 50.0,
         processes: int = 5,
         samples: int = 200,
+        memory: bool = True,
     ) -> list[Measurement]:
         """Measures several files so that they can be compared: every process runs all of them in turns.
 
         Whatever slows the machine down then slows all of them down. The order within a process is turned round
-        after every block of samples.
+        after every block of samples. Without ``memory`` nothing is asked about that, which saves a process a file.
 
         Returns:
             One measurement for each subject, in their order.
@@ -188,7 +189,7 @@ class Host:
             if subject.fmt not in self.formats:
                 raise InputError(f"{subject.path} is {subject.fmt}, which this machine cannot run; leave it out.")
         plan = self._plan(threads, percentile, processes, samples, processes)
-        return _measure(list(subjects), plan, None, self._known_ms.setdefault(threads, {}))
+        return _measure(list(subjects), plan, None, self._known_ms.setdefault(threads, {}), memory=memory)
 
     def _plan(self, threads: int, percentile: float, processes: int, samples: int, max_processes: int) -> _Plan:
         if self._brief:
@@ -306,7 +307,7 @@ class _Runs:
 
 
 def _measure(
-    subjects: list[Subject], plan: _Plan, limit_ms: float | None, known_ms: dict[str, float]
+    subjects: list[Subject], plan: _Plan, limit_ms: float | None, known_ms: dict[str, float], *, memory: bool = True
 ) -> list[Measurement]:
     for subject in subjects:
         _check(subject)
@@ -320,7 +321,7 @@ def _measure(
         # Kept when it was no faster either: a machine whose pace changed for good must not be waited for again.
         known_ms |= {subject.fmt: min(runs.paces_ms(subject.fmt)) for subject in subjects}
         peaks = [
-            _ask("memory", [subject], [file], threads=plan.threads)["peak_memory_bytes"]
+            _ask("memory", [subject], [file], threads=plan.threads)["peak_memory_bytes"] if memory else None
             for subject, file in zip(subjects, files, strict=True)
         ]
     return [

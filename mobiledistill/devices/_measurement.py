@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from converters import Format, InputError
-from mobiledistill.devices._statistics import bootstrap, interval
+from mobiledistill.devices._statistics import RESAMPLES, bootstrap, interval
 
 __all__ = [
     "Backend",
@@ -16,6 +18,7 @@ __all__ = [
     "LatencyPerUse",
     "Measurement",
     "PathKind",
+    "Prediction",
     "Reference",
     "RuntimeInfo",
     "Telemetry",
@@ -23,10 +26,10 @@ __all__ = [
     "latency_per_use",
 ]
 
-PathKind = Literal["shell", "app", "browser", "cloud", "host"]
-"""How the file was run; times of different kinds are not comparable."""
+PathKind = Literal["shell", "app", "browser", "cloud", "host", "table"]
+"""How the file was run; times of different kinds are not comparable. ``table``: not at all, it is a prediction."""
 
-Verdict = Literal["valid", "throttled", "invalid"]
+Verdict = Literal["valid", "throttled", "invalid", "predicted"]
 Meets = Literal["met", "missed", "open"]
 
 Milliseconds = Annotated[float, Field(ge=0)]
@@ -95,6 +98,22 @@ class Reference(_Record):
     largest_drift: float
 
 
+class Prediction(_Record):
+    """What a latency table says in place of a measurement.
+
+    Attributes:
+        latency_ms: the predicted median.
+        error: by which share 95 % of the predictions were off at most, on networks that the table had not seen.
+        files: how many networks that was told on.
+        unknown: kinds of kernels that the table has not seen; they count as the slowest it knows, never as nothing.
+    """
+
+    latency_ms: Milliseconds
+    error: Annotated[float, Field(ge=0)]
+    files: Annotated[int, Field(ge=1)]
+    unknown: tuple[str, ...] = ()
+
+
 class Measurement(_Record):
     """How long one signature of one file takes on one device, how sure that is, and what it needs.
 
@@ -112,6 +131,7 @@ class Measurement(_Record):
         first_run_ms: the first call after loading, which often sets things up.
         peak_memory_bytes: what loading and running added to the process, measured in a pass of its own.
         repeated_processes: processes that were thrown away and run again because the machine did not keep its pace.
+        prediction: where nothing was run but a latency table asked; then ``samples_ms`` are what it holds possible.
         verdict: only a valid measurement can meet or miss a limit; ``reasons`` says why it is not valid.
     """
 
@@ -134,6 +154,7 @@ class Measurement(_Record):
     p90_ms: Milliseconds
     drift_first_to_last_third: float
     reference: Reference | None = None
+    prediction: Prediction | None = None
     load_cold_ms: Milliseconds | None = None
     load_warm_ms: Milliseconds | None = None
     first_run_ms: Milliseconds | None = None
@@ -150,6 +171,8 @@ class Measurement(_Record):
             raise ValueError("ci95_ms must run from its lower to its upper end")
         if (self.verdict == "valid") == bool(self.reasons):
             raise ValueError("a verdict other than valid has reasons, and a valid one has none")
+        if (self.verdict == "predicted") != (self.prediction is not None):
+            raise ValueError("what is predicted has the verdict predicted, and nothing else has it")
         return self
 
     def meets(self, limit_ms: float) -> Meets:
@@ -226,13 +249,21 @@ def latency_per_use(
     for seed, (signature, measurement) in enumerate(sorted(measurements.items())):
         count = calls.get(signature, 1.0)
         total += count * measurement.latency_ms
-        drawn = count * bootstrap(measurement.samples_ms, measurement.percentile, seed=seed)
+        drawn = count * _replicates(measurement, seed)
         replicates = drawn if replicates is None else replicates + drawn
     assert replicates is not None  # noqa: S101  # the loop ran at least once
     fewest = min(len(measurement.samples_ms) for measurement in measurements.values())
     verdicts = {measurement.verdict for measurement in measurements.values()}
-    worst: Verdict = "invalid" if "invalid" in verdicts else "throttled" if "throttled" in verdicts else "valid"
+    order: tuple[Verdict, ...] = ("invalid", "throttled", "predicted")
+    worst: Verdict = next((verdict for verdict in order if verdict in verdicts), "valid")
     return LatencyPerUse(latency_ms=total, ci95_ms=interval(replicates, fewest), verdict=worst)
+
+
+def _replicates(measurement: Measurement, seed: int) -> NDArray[np.float64]:
+    """What the latency may as well be: by bootstrap, or of a prediction by what others were off."""
+    if measurement.prediction is None:
+        return bootstrap(measurement.samples_ms, measurement.percentile, seed=seed)
+    return np.random.default_rng(seed).choice(np.array(measurement.samples_ms[0]), RESAMPLES)
 
 
 def _meets(ci95_ms: tuple[float, float], limit_ms: float, verdict: Verdict) -> Meets:

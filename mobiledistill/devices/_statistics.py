@@ -13,12 +13,12 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Samples", "bootstrap", "drift", "interval", "percentile", "percentile_interval"]
+__all__ = ["RESAMPLES", "Samples", "bootstrap", "drift", "interval", "percentile", "percentile_interval"]
 
 Samples = Sequence[Sequence[float]]
 """One sequence of milliseconds for each process, both in the order of time."""
 
-_RESAMPLES = 2000
+RESAMPLES = 2000
 _AT_ONCE = 4_000_000  # drawn values held in memory at the same time
 
 
@@ -41,8 +41,8 @@ def bootstrap(samples: Samples, q: float, *, seed: int = 0) -> NDArray[np.float6
     draws = int(counts.max())
     rows = max(1, _AT_ONCE // (len(counts) * draws))
     parts = []
-    for done in range(0, _RESAMPLES, rows):
-        shape = (min(rows, _RESAMPLES - done), len(counts), draws)
+    for done in range(0, RESAMPLES, rows):
+        shape = (min(rows, RESAMPLES - done), len(counts), draws)
         chosen = random.integers(len(counts), size=shape[:2])[..., None]
         inside = (random.random(shape) * counts[chosen]).astype(np.int64)
         drawn = values[starts[chosen] + inside].reshape(shape[0], -1)

@@ -1,0 +1,223 @@
+"""From measured files to the time of any kernel: work per kind of kernel, then a smooth correction by size.
+
+A file's time is the sum of its kernels' times. Of each kind the time is first a sum of amounts of work (calls,
+multiply-accumulates with channels rounded up to what a kernel computes at once, values moved) with coefficients that
+are not negative; a Gaussian process over the logarithms of the sizes then learns by which factor that is wrong where.
+Both are fitted to whole files, so nothing but latencies of files is needed of a device.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converters import Kernel
+
+__all__ = ["Correction", "Fitted", "Hyper", "Problem", "Timed"]
+
+Floats = NDArray[np.float64]
+
+_TILES = (8, 16, 32)
+_STEPS = 6
+_SWEEPS = 300
+_PULL = 0.1  # of what kinds have in common, in files
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A file's kernels and how long it took.
+
+    Attributes:
+        kernels: what the runtime calls.
+        ms: the latency.
+        weight: how much it counts beside the others; its error is taken to be that much smaller.
+    """
+
+    kernels: tuple[Kernel, ...]
+    ms: float
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Hyper:
+    """What the correction believes before it has seen anything.
+
+    Attributes:
+        spread: by how much, on the log scale, the sum of work is wrong at one size.
+        offset: likewise for a kind of kernel as a whole.
+        reach: over which factor of sizes (on the log scale) an error carries over.
+        noise: relative error of one file's time.
+    """
+
+    spread: float = 0.3
+    offset: float = 0.2
+    reach: float = 1.0
+    noise: float = 0.04
+
+
+@dataclass(frozen=True)
+class Correction:
+    """Where a kind of kernel was measured, and how strongly each place pulls."""
+
+    places: Floats
+    pulls: Floats
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Times of kernels by kind.
+
+    Attributes:
+        work: milliseconds for each amount of work, by kind.
+        corrections: by kind.
+        hyper: the correction's belief.
+    """
+
+    work: Mapping[str, Floats]
+    corrections: Mapping[str, Correction]
+    hyper: Hyper
+
+    def ms(self, kernels: Sequence[Kernel]) -> list[float]:
+        """The time of each kernel; of a kind never measured, that of the slowest kind that moves as many values."""
+        return [self._ms(kernel) for kernel in kernels]
+
+    def unknown(self, kernels: Sequence[Kernel]) -> tuple[str, ...]:
+        """The kinds that were never measured."""
+        return tuple(dict.fromkeys(kernel.kind for kernel in kernels if kernel.kind not in self.work))
+
+    def _ms(self, kernel: Kernel) -> float:
+        if kernel.kind not in self.work:
+            same = [kind for kind in self.work if (_amounts_like(kind) == _amounts_like(kernel.kind))]
+            return max((float(self.work[kind] @ amounts(kernel)) for kind in same), default=0.0)
+        expected = float(self.work[kernel.kind] @ amounts(kernel))
+        correction = self.corrections.get(kernel.kind)
+        if correction is None:
+            return expected
+        near = _covariance(place(kernel)[None], correction.places, self.hyper)
+        return expected * math.exp(float((near @ correction.pulls)[0]))
+
+
+class Problem:
+    """Files whose times are to be explained; what does not depend on beliefs is computed once."""
+
+    def __init__(self, files: Sequence[Timed]) -> None:
+        self._kernels = list(dict.fromkeys(kernel for file in files for kernel in file.kernels))
+        index = {kernel: number for number, kernel in enumerate(self._kernels)}
+        self._times = np.array([file.ms for file in files])
+        self._weights = np.array([file.weight for file in files])
+        self._calls = np.zeros((len(files), len(self._kernels)))
+        for row, file in enumerate(files):
+            for kernel in file.kernels:
+                self._calls[row, index[kernel]] += 1.0
+        self._work = _work(self._kernels, self._calls, self._times, self._weights)
+
+    def fit(self, hyper: Hyper) -> Fitted:
+        """The times of kernels."""
+        kernels = self._kernels
+        expected = np.array([float(self._work[kernel.kind] @ amounts(kernel)) for kernel in kernels])
+        pulls = _pulls(kernels, expected, self._calls, self._times, self._weights, hyper)
+        members: dict[str, list[int]] = defaultdict(list)
+        for number, kernel in enumerate(kernels):
+            members[kernel.kind].append(number)
+        corrections = {
+            kind: Correction(np.stack([place(kernels[number]) for number in numbers]), pulls[numbers])
+            for kind, numbers in members.items()
+        }
+        return Fitted(self._work, corrections, hyper)
+
+
+def amounts(kernel: Kernel) -> Floats:
+    """Amounts of work: a call, and what grows with the sizes."""
+    if not kernel.multiplies:
+        ends = (kernel.channels_in, kernel.channels_out) if kernel.kind == "CALL" else (0, 0)
+        return np.array([1.0, kernel.inputs, kernel.outputs, kernel.outputs * kernel.taps, *ends], dtype=float)
+    depth, rows = kernel.channels_in * kernel.taps, kernel.positions
+    rounded = [rows * depth * -(-kernel.channels_out // tile) * tile for tile in _TILES]
+    return np.array([1.0, kernel.macs, *rounded, rows * depth, kernel.outputs, kernel.weights], dtype=float)
+
+
+def place(kernel: Kernel) -> Floats:
+    """Where a kernel lies among those of its kind."""
+    sizes = [kernel.positions, kernel.channels_out, kernel.channels_in * kernel.taps, kernel.inputs]
+    tile = (kernel.channels_out % 16) / 16, (kernel.channels_in % 4 > 0) * 0.3
+    return np.array([*(math.log(max(1, size)) for size in sizes), *tile, kernel.stride])
+
+
+def _amounts_like(kind: str) -> bool:
+    return Kernel(kind, 1, 1).multiplies
+
+
+def _work(kernels: Sequence[Kernel], calls: Floats, times: Floats, weights: Floats) -> dict[str, Floats]:
+    """Milliseconds for each amount of work, none below zero, that come nearest relative to each file's time."""
+    columns: list[tuple[str, int]] = []
+    blocks = []
+    for kind in dict.fromkeys(kernel.kind for kernel in kernels):
+        numbers = [number for number, kernel in enumerate(kernels) if kernel.kind == kind]
+        block = calls[:, numbers] @ np.stack([amounts(kernels[number]) for number in numbers])
+        blocks.append(block)
+        columns += [(kind, number) for number in range(block.shape[1])]
+    matrix = np.concatenate(blocks, axis=1) / times[:, None] * weights[:, None]
+    groups = [(_group(kind), number) for kind, number in columns]
+    pooled = list(dict.fromkeys(groups))
+    shared = np.stack([matrix[:, [g == group for g in groups]].sum(axis=1) for group in pooled], axis=1)
+    common = dict(zip(pooled, _not_negative(shared, weights, np.zeros(len(pooled))), strict=True))
+    found = _not_negative(matrix, weights, np.array([common[group] for group in groups]))
+    work: dict[str, list[float]] = defaultdict(list)
+    for (kind, _), value in zip(columns, found, strict=True):
+        work[kind].append(float(value))
+    return {kind: np.array(values) for kind, values in work.items()}
+
+
+def _group(kind: str) -> str:
+    """Kinds that are expected to be alike before any of them was seen."""
+    if kind in ("CALL", "XNNPACK"):
+        return kind
+    return f"{_amounts_like(kind)} {'int8' in kind}"
+
+
+def _not_negative(matrix: Floats, target: Floats, expected: Floats) -> Floats:
+    """Least squares without negative coefficients, by coordinate descent; what no file tells is as expected."""
+    seen = np.maximum((matrix != 0).sum(axis=0), 1)
+    scale = np.maximum(np.linalg.norm(matrix, axis=0), 1e-30)
+    pull = _PULL / seen
+    scaled = matrix / scale
+    gram = scaled.T @ scaled + np.diag(pull)
+    found = expected * scale
+    gradient = gram @ found - scaled.T @ target - pull * expected * scale
+    for _ in range(_SWEEPS):
+        for column in range(len(found)):
+            moved = max(0.0, found[column] - gradient[column] / gram[column, column])
+            if (step := moved - found[column]) != 0.0:
+                gradient = gradient + gram[:, column] * step
+                found[column] = moved
+    unscaled: Floats = found / scale
+    return unscaled
+
+
+def _pulls(
+    kernels: Sequence[Kernel], expected: Floats, calls: Floats, times: Floats, weights: Floats, hyper: Hyper
+) -> Floats:
+    """Weights of the correction at each measured kernel; Gauss-Newton on times that are sums of exponentials."""
+    places = np.stack([place(kernel) for kernel in kernels])
+    kinds = np.array([kernel.kind for kernel in kernels])
+    covariance = _covariance(places, places, hyper) * (kinds[:, None] == kinds[None])
+    noise = np.diag((hyper.noise / weights) ** 2)
+    correction = np.zeros(len(kernels))
+    pulls = np.zeros(len(kernels))
+    for _ in range(_STEPS):
+        parts = calls * (expected * np.exp(correction)) / times[:, None]
+        wanted = 1.0 - parts.sum(axis=1) + parts @ correction
+        pulls = parts.T @ np.linalg.solve(parts @ covariance @ parts.T + noise, wanted)
+        correction = np.clip(covariance @ pulls, -2.0, 2.0)
+    return pulls
+
+
+def _covariance(left: Floats, right: Floats, hyper: Hyper) -> Floats:
+    squares = ((left[:, None] - right[None]) ** 2).sum(axis=-1) / hyper.reach**2
+    found: Floats = hyper.offset**2 + hyper.spread**2 * np.exp(-0.5 * squares)
+    return found
