@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -49,10 +49,14 @@ class Row:
         """Bootstrap over seeds and, crossed with them, recordings."""
         return _interval(self.right)
 
+    def of(self, seeds: Collection[str]) -> NDArray[np.float64]:
+        """Which recordings are answered rightly, a row for each of these seeds."""
+        return self.right[[seed in seeds for seed in self.seeds]]
+
     def minus(self, other: Row) -> tuple[float, tuple[float, float]]:
         """The difference in points over the seeds that both have, the same seeds and recordings drawn for both."""
-        mine = self.right[[seed in other.seeds for seed in self.seeds]]
-        theirs = other.right[[seed in self.seeds for seed in other.seeds]]
+        both = set(self.seeds) & set(other.seeds)
+        mine, theirs = self.of(both), other.of(both)
         return 100 * float((mine - theirs).mean()), _interval(mine - theirs)
 
 
@@ -113,7 +117,8 @@ def page(found: Mapping[str, Any]) -> str:
         "heard (500 recordings): the same teacher, data, augmentation and number of epochs for everybody, every score",
         "through the exported file. 95 % intervals by bootstrap over seeds and recordings. Peers get the largest",
         "network that keeps the budget, and their .tflite files count without names (TensorFlow's `strip_strings`);",
-        "ours count as written. Peers' files take and give 8-bit integers, ours 32-bit floats.",
+        "ours count as written. Peers' files take and give 8-bit integers, ours 32-bit floats. The best peer of a",
+        "budget is the one that did best on these very recordings, which favours it.",
         "",
         "![accuracy over bytes and over milliseconds](peers.svg)",
     ]
@@ -125,7 +130,8 @@ def page(found: Mapping[str, Any]) -> str:
     for axis, title in titles.items():
         chosen = [case for case in cases if case.startswith(axis) and rows(found, case)]
         if chosen:
-            lines += ["", f"## {title}", "", *_verdicts(found, chosen, axis), "", *_details(found, chosen)]
+            lines += ["", f"## {title}", "", *_verdicts(found, chosen, axis), "", *_overall(found, chosen)]
+            lines += ["", *_details(found, chosen)]
     return "\n".join([*lines, "", *_teachers(found), "", *_LEFT_OUT, ""])
 
 
@@ -178,6 +184,27 @@ def _verdicts(found: Mapping[str, Any], cases: Sequence[str], axis: str) -> list
             f" | {gained:+.2f} [{low:+.2f}, {high:+.2f}] | {ratio:.2f}{goal}"
             f" | {'' if sign == '=' else 'more than ' if sign == '>=' else 'not reached, '}{times:.2f} x {unit}"
             f" | {'ahead' if gained >= 0 else 'behind'} |"
+        )
+    return lines
+
+
+def _overall(found: Mapping[str, Any], cases: Sequence[str]) -> list[str]:
+    """Against each peer over all budgets that both keep: a best peer of each budget is chosen by its luck too."""
+    lines = ["| over all budgets | budgets | ours less it | ours / its errors |", "|---" * 4 + "|"]
+    by_case = {case: {row.name: row for row in rows(found, case)} for case in cases}
+    for name in dict.fromkeys(name for case in cases for name in by_case[case]):
+        pairs = [(some[OURS], some[name]) for some in by_case.values() if OURS in some and name in some]
+        if name == OURS or not pairs:
+            continue
+        seeds = set.intersection(*(set(row.seeds) for pair in pairs for row in pair))
+        if not seeds:
+            continue
+        mine, theirs = (np.mean([one[side].of(seeds) for one in pairs], axis=0) for side in (0, 1))
+        low, high = _interval(mine - theirs)
+        lost = (1 - mine.mean()) / max(1 - theirs.mean(), 1e-9)
+        lines.append(
+            f"| {_ABOUT[name]} | {len(pairs)} | {100 * float((mine - theirs).mean()):+.2f} [{low:+.2f}, {high:+.2f}]"
+            f" | {lost:.2f} |"
         )
     return lines
 

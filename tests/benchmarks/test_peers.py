@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -109,6 +110,7 @@ def test_the_page_tells_who_is_ahead_and_what_does_not_fit() -> None:
     assert f"{(1000 - 810) / (1000 - 770):.2f} (goal 0.8)" in text
     assert "| ahead |" in text
     assert "too small" in text
+    assert re.search(r"\| small network on the labels \| 1 \| \+4\.00 \[\+2\.\d+, \+5\.\d+\] \| 0\.83 \|", text)
     assert "| behind |" in page(_found(ours=(380, 390), alone=(400, 410)))
     drawn = plot(found)
     assert drawn.startswith("<svg")
