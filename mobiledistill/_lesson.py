@@ -15,6 +15,7 @@ from mobiledistill._layers import layer_shapes, run_with_layers
 from mobiledistill._student import as_tuple
 from mobiledistill._task import Batch, Task
 from mobiledistill.distill import HardTargets, Loss, Pair, Step
+from mobiledistill.prune import follow
 from mobiledistill.teachers import Answers, Teacher
 
 __all__ = ["Lesson"]
@@ -53,8 +54,9 @@ class Lesson(nn.Module):
 
         Args:
             batch: what the student sees.
-            progress: how much of the training is over, 0 to 1.
+            progress: how much of the training is over, 0 to 1; masks within the students follow it.
         """
+        follow(self.students, progress)
         step = self._step(batch, progress, batch.inputs, batch.teacher_inputs or batch.inputs)
         with _full_precision(batch.inputs):
             loss: Tensor = self.losses[batch.signature](step)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from converters import ConversionError
+from mobiledistill._parametrized import make_plain
 from mobiledistill.quantize._grids import place_grids
 from mobiledistill.quantize._layers import fold_batch_norms, part_transposed, swap_layers, trace
 from mobiledistill.quantize._modules import ActivationQuantizer, QuantEmbedding, QuantizedLayer
@@ -29,7 +30,8 @@ _INT8 = Int8()
 def prepare(signatures: Mapping[str, nn.Module], scheme: LayerScheme | Mixed = _INT8) -> nn.ModuleDict:
     """Trainable copies that round as the integers will; the modules given are not touched.
 
-    Layers keep their paths, and what several signatures share they go on sharing, its grids included. Sizes may
+    Layers keep their paths, and what several signatures share they go on sharing, its grids included. Weights that
+    ``torch.nn.utils.parametrize`` makes of others (masks, norms) become plain ones. Sizes may
     change from call to call. Call ``calibrate`` next: until then grids are arbitrary.
 
     Args:
@@ -43,6 +45,7 @@ def prepare(signatures: Mapping[str, nn.Module], scheme: LayerScheme | Mixed = _
     if taken := [name for name in signatures if hasattr(nn.ModuleDict(), name)]:
         raise ConversionError(f"Signature {taken[0]!r} has the name of an attribute of torch modules; choose another.")
     copies = copy.deepcopy(dict(signatures))
+    make_plain(nn.ModuleList(copies.values()))
     traced = {name: trace(part_transposed(module)) for name, module in copies.items()}
     fold_batch_norms(traced)
     mixed = scheme if isinstance(scheme, Mixed) else Mixed(scheme)
@@ -134,6 +137,7 @@ def freeze(prepared: nn.ModuleDict) -> nn.ModuleDict:
     what is left between the module and a runtime is then the rounding of exact ties.
     """
     frozen = copy.deepcopy(prepared).eval()
+    make_plain(frozen)
     for quantizer in {m for m in frozen.modules() if isinstance(m, ActivationQuantizer)}:
         quantizer.freeze()
     scales = _input_scales(frozen)

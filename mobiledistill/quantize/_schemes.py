@@ -91,17 +91,25 @@ class Palette:
 
     You gain down to 2 bits a weight in Core ML, on every target; values lie where weights are dense, so 4 bits lose
     less than 4-bit integers do. Tables learn on under training, which value a weight takes does not. ONNX stores 2, 4
-    and 8 bits; TFLite would look every weight up on every call, and is refused.
+    and 8 bits; TFLite would look every weight up on every call, and is refused. Weights that are zero, as
+    ``prune.sparsify`` leaves them, stay zero: the table has an entry for them.
 
     Args:
         bits: of an index: 2, 4, 6 or 8.
+        values: how many values are used, 2 to ``2 ** bits``; fewer make no smaller file, but a smaller archive
+            (``pack``). None: all.
     """
 
     bits: int = 4
+    values: int | None = None
 
     def __post_init__(self) -> None:
         if self.bits not in (2, 4, 6, 8):
             raise InputError(f"A Palette has 2, 4, 6 or 8 bits, but got {self.bits!r}.")
+        if self.values is not None and not 2 <= self.values <= 2**self.bits:
+            raise InputError(
+                f"values must be 2 to {2**self.bits}, which {self.bits} bits tell apart, but got {self.values!r}."
+            )
 
     @property
     def bytes_per_weight(self) -> float:

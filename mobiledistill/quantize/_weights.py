@@ -74,7 +74,7 @@ def coded(layer: nn.Module, scheme: WeightOnly | Palette) -> CodedLayer | None:
         return None
     weight = layer.weight.detach()
     if isinstance(scheme, Palette):
-        return CodedLayer(layer, TableWeight(weight, scheme.bits))
+        return CodedLayer(layer, TableWeight(weight, scheme.bits, scheme.values))
     in_rows = isinstance(layer, nn.Linear | nn.Embedding)
     block = scheme.block if in_rows and scheme.block and weight.shape[1] % scheme.block == 0 else None
     axis = 1 if isinstance(layer, nn.ConvTranspose1d | nn.ConvTranspose2d) and layer.groups == 1 else 0
@@ -89,6 +89,9 @@ class IntegerWeight(nn.Module):
         bits: 8, 4, 2 (then they are -1, 0 and 1) or 1 (-1 and 1).
         block: weights of a row that share a scale; None: all of a channel.
         axis: of the output channels.
+
+    Attributes:
+        has_zero: whether 0 is on the grid.
     """
 
     integers: Tensor
@@ -97,16 +100,16 @@ class IntegerWeight(nn.Module):
     def __init__(self, weight: Tensor, bits: int, block: int | None, axis: int) -> None:
         super().__init__()
         self._most = max(1, 2 ** (bits - 1) - 1)
-        self._has_zero = bits > 1
+        self.has_zero = bits > 1
         self._reach = self._most if bits > 2 else _REACH
         self._shape = tuple(weight.shape)
         rows = weight.shape[0] if block else weight.shape[axis]
         self._apart = (rows, -1, block) if block else (*weight.shape,)
-        self._axis = axis
+        self.axis = axis
         self._block = block
         self.weight = nn.Parameter(weight.clone())
         groups = self._grouped(weight)
-        scale = _least_squares_scale(groups, self._most) if self._has_zero else groups.abs().mean(1).clamp_min(1e-6)
+        scale = _least_squares_scale(groups, self._most) if self.has_zero else groups.abs().mean(1).clamp_min(1e-6)
         self.log_scale = nn.Parameter(scale.log())
         self.frozen = False
 
@@ -126,7 +129,7 @@ class IntegerWeight(nn.Module):
         with torch.no_grad():
             scale = self.log_scale.exp()[:, None]
             integers = self._ungrouped(self._rounded(self._grouped(self.weight) / scale)).to(torch.int8)
-        spread = [-1 if axis == self._axis else 1 for axis in range(len(self._shape))]
+        spread = [-1 if axis == self.axis else 1 for axis in range(len(self._shape))]
         scale = scale.reshape(self._shape[0], -1, 1) if self._block else scale.reshape(spread)
         del self.weight, self.log_scale
         self.register_buffer("integers", integers)
@@ -134,7 +137,7 @@ class IntegerWeight(nn.Module):
         self.frozen = True
 
     def _rounded(self, steps: Tensor) -> Tensor:
-        if not self._has_zero:
+        if not self.has_zero:
             return torch.where(steps >= 0, 1.0, -1.0)
         return torch.round(steps).clamp(-self._most, self._most)
 
@@ -142,37 +145,70 @@ class IntegerWeight(nn.Module):
         """One row for all that share a scale."""
         if self._block:
             return weight.reshape(-1, self._block)
-        return weight.movedim(self._axis, 0).flatten(1)
+        return weight.movedim(self.axis, 0).flatten(1)
 
     def _ungrouped(self, groups: Tensor) -> Tensor:
         if self._block:
             return groups.reshape(self._shape)
-        moved = [self._shape[self._axis], *(n for axis, n in enumerate(self._shape) if axis != self._axis)]
-        return groups.reshape(moved).movedim(0, self._axis).contiguous()
+        moved = [self._shape[self.axis], *(n for axis, n in enumerate(self._shape) if axis != self.axis)]
+        return groups.reshape(moved).movedim(0, self.axis).contiguous()
 
 
 class TableWeight(nn.Module):
     """A weight drawn from a table of ``2 ** bits`` values, found by k-means; the table goes on learning.
 
+    Where a fair share of the weights is zero, which pruning alone brings about, the entry in the table's middle is 0
+    for good, and they stay at it. Negative values lie before it, positive ones behind it, as archives like it.
+
     Args:
         weight: float.
         bits: of an index.
+        values: entries that are used, the zero among them; None: all.
     """
 
     indices: Tensor
+    is_zero: Tensor
 
-    def __init__(self, weight: Tensor, bits: int) -> None:
+    def __init__(self, weight: Tensor, bits: int, values: int | None = None) -> None:
         super().__init__()
-        table = _centers(weight.flatten(), 2**bits)
+        values = values or 2**bits
+        self.has_zero = float((weight == 0).double().mean()) >= 1 / values
+        table, indices = (_around_zero if self.has_zero else _along)(weight, 2**bits, values)
         self.table = nn.Parameter(table)
-        self.register_buffer("indices", _nearest(weight, table).to(torch.uint8))
+        self.register_buffer("indices", indices.to(torch.uint8))
+        if self.has_zero:
+            self.register_buffer("is_zero", torch.arange(2**bits) == 2 ** (bits - 1))
 
     def forward(self) -> Tensor:
-        return self.table.index_select(0, self.indices.flatten().to(torch.int32)).reshape(self.indices.shape)
+        table = torch.where(self.is_zero, 0.0, self.table) if self.has_zero else self.table
+        return table.index_select(0, self.indices.flatten().to(torch.int32)).reshape(self.indices.shape)
 
     def freeze(self) -> None:
         """Nothing is left to round."""
         self.table.requires_grad_(False)
+        if self.has_zero:
+            self.table[self.is_zero] = 0.0
+            del self.is_zero
+            self.has_zero = False
+
+
+def _along(weight: Tensor, entries: int, values: int) -> tuple[Tensor, Tensor]:
+    """A table of ascending values, and the index of each weight."""
+    centers = _centers(weight.flatten(), values)
+    return torch.cat([centers, centers[-1:].expand(entries - values)]), _nearest(weight, centers)
+
+
+def _around_zero(weight: Tensor, entries: int, values: int) -> tuple[Tensor, Tensor]:
+    """A table with 0 in its middle, half of the other values on each side, and the index of each weight."""
+    middle, below = entries // 2, values // 2
+    table = torch.zeros(entries)
+    indices = torch.full(weight.shape, middle)
+    for sign, first, count in ((-1, middle - below, below), (1, middle + 1, values - 1 - below)):
+        side = weight.sign() == sign
+        if count and bool(side.any()):
+            table[first : first + count] = _centers(weight[side], count)
+            indices[side] = first + _nearest(weight[side], table[first : first + count])
+    return table, indices
 
 
 def _least_squares_scale(groups: Tensor, most: int) -> Tensor:

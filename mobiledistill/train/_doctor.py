@@ -21,6 +21,7 @@ from torch.nn import functional
 from converters import InputError
 from mobiledistill._schedule import Care
 from mobiledistill._task import Batch, Head, Task
+from mobiledistill.prune import is_masked
 
 if TYPE_CHECKING:
     from mobiledistill._lesson import Lesson
@@ -126,6 +127,7 @@ class Doctor:
         fresh: bool = True,
     ) -> None:
         self._fresh = fresh
+        self._prunes = False  # while weights leave, a loss rises and nothing is wrong
         self.findings: list[Finding] = []
         self.rate = 1.0
         self._care = care
@@ -170,6 +172,7 @@ class Doctor:
         return self._look_at_teacher(lesson, task, first, loss)
 
     def _look_at_student(self, lesson: Lesson) -> None:
+        self._prunes = is_masked(lesson.students)
         parameters = list(lesson.students.parameters())
         learning = sum(p.numel() for p in parameters if p.requires_grad)
         total = sum(p.numel() for p in parameters)
@@ -307,9 +310,10 @@ class Doctor:
             state: gives all that a later rollback would need.
         """
         first = self._first_loss if self._first_loss is not None else loss
-        ran_away = not math.isfinite(loss) or self._worst > _BLOWN_UP * max(abs(first), 1e-6) + 1 or self._rises(loss)
+        blew_up = self._worst > _BLOWN_UP * max(abs(first), 1e-6) + 1 or self._rises(loss)
+        ran_away = not math.isfinite(loss) or (blew_up and not self._prunes)
         late = epoch >= 2 and self._all_steps >= _ENOUGH_STEPS
-        stuck = self._fresh and late and not self._has_learned and loss > _NO_PROGRESS * first
+        stuck = self._fresh and not self._prunes and late and not self._has_learned and loss > _NO_PROGRESS * first
         self._has_learned = self._has_learned or (late and not stuck)
         if ran_away or stuck:
             if self._rollbacks < self._care.rollbacks and self._good is not None:
