@@ -312,9 +312,10 @@ def _panel(points: Mapping[str, Sequence[tuple[float, float]]], left: int, unit:
         x, y = place(math.exp(low), accuracy).split(",")
         parts.append(f'<path d="M{x} {y}h{_WIDTH}" stroke="#ddd"/>')
         parts.append(f'<text x="{left - 6}" y="{float(y) + 4}" text-anchor="end">{accuracy}</text>')
-    for cost in sorted({_round(cost) for line in points.values() for cost, _ in line}):
+    for share in (0.1, 0.3, 0.5, 0.7, 0.9):
+        cost = float(f"{math.exp(low + share * (high - low)):.2g}")
         x = place(cost, roof).split(",")[0]
-        parts.append(f'<text x="{x}" y="{_TOP + _HEIGHT + 16}" text-anchor="middle" font-size="9">{cost:g}</text>')
+        parts.append(f'<text x="{x}" y="{_TOP + _HEIGHT + 16}" text-anchor="middle">{cost:g}</text>')
     for name, line in points.items():
         colour, width = _COLOURS[name], 3 if name == OURS else 1.5
         joined = " ".join(place(*point) for point in sorted(line))
@@ -335,7 +336,3 @@ def _legend() -> str:
         parts.append(f'<rect x="{x}" y="{y}" width="14" height="6" fill="{colour}"/>')
         parts.append(f'<text x="{x + 20}" y="{y + 7}">{_ABOUT[name]}</text>')
     return "".join(parts)
-
-
-def _round(cost: float) -> float:
-    return float(f"{cost:.1g}")
