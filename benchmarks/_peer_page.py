@@ -128,7 +128,7 @@ def page(found: Mapping[str, Any]) -> str:
         "coreml": "Budgets in bytes, Core ML files through our own executor",
     }
     for axis, title in titles.items():
-        chosen = [case for case in cases if case.startswith(axis) and rows(found, case)]
+        chosen = sorted((case for case in cases if case.startswith(axis) and rows(found, case)), key=_limit)
         if chosen:
             lines += ["", f"## {title}", "", *_verdicts(found, chosen, axis), "", *_overall(found, chosen)]
             lines += ["", *_details(found, chosen)]
@@ -257,11 +257,13 @@ def _cost(row: Row, axis: str) -> float:
     return row.ms or math.inf if axis == "latency" else row.bytes
 
 
+def _limit(case: str) -> float:
+    """In thousands of bytes, or in microseconds."""
+    return float(case.partition("-")[2].removesuffix("kB").removesuffix("us"))
+
+
 def _keeps(case: str, cell: Mapping[str, Any], ms: float) -> bool:
-    axis, _, limit = case.partition("-")
-    if axis == "latency":
-        return 1000 * ms <= float(limit.removesuffix("us"))
-    return int(cell["bytes"]) <= 1000 * float(limit.removesuffix("kB"))
+    return (ms if case.startswith("latency") else float(cell["bytes"]) / 1e6) <= _limit(case) / 1000
 
 
 # -- statistics ---------------------------------------------------------------------------------------------------

@@ -112,9 +112,12 @@ def test_the_page_tells_who_is_ahead_and_what_does_not_fit() -> None:
     assert "too small" in text
     assert re.search(r"\| small network on the labels \| 1 \| \+4\.00 \[\+2\.\d+, \+5\.\d+\] \| 0\.83 \|", text)
     assert "| behind |" in page(_found(ours=(380, 390), alone=(400, 410)))
+    found["cases"]["size-9kB"] = found["cases"]["size-12kB"]
+    text = page(found)
+    assert text.index("| 9 kB |") < text.index("| 12 kB |")
     drawn = plot(found)
     assert drawn.startswith("<svg")
-    assert drawn.count("<circle") == 2
+    assert drawn.count("<circle") == 4
 
 
 def test_every_method_has_networks_of_every_level() -> None:
