@@ -37,7 +37,7 @@ from mobiledistill._student import (
 from mobiledistill._task import Illustrated, Predict, Score, Split, Task
 from mobiledistill._workdir import fingerprint, write_text
 from mobiledistill.distill import Loss
-from mobiledistill.quantize import Fp16, Int8, Scheme, freeze
+from mobiledistill.quantize import Fp16, Int8, Int8Or4, LayerScheme, Mixed, Scheme, freeze
 from mobiledistill.search import LATENCIES, CostModel, Target
 from mobiledistill.teachers import Teachers
 from mobiledistill.train import Doctor, EpochLog, findings_to_json, fit
@@ -92,7 +92,7 @@ def compress(
         distill: the loss; None: soft targets.
         device: where latency and memory are measured, ``"host"`` or an open device.
         formats: which files to write.
-        quantize: how weights are stored; None: 32-bit floats.
+        quantize: how weights are stored; None: 32-bit floats. ``Int8Or4()`` lets the search choose by layer.
         schedule: how long to train, and the seed.
         workdir: every phase is kept here; the same call again resumes.
         progress: called as work gets done.
@@ -150,8 +150,8 @@ def _source(job: Job) -> Source:
         job.report("analyze", 0, 1, "what is coupled, and what matters")
         if job.student is None or isinstance(job.student, nn.Module):
             origin = job.student or cast(nn.Module, job.uncut)
-            known = partial(job.known_sensitivity, origin)
-            return Cuts(origin, run, per_use, job.losses, bits, known, job.schedule.importance)
+            known, halves = partial(job.known_sensitivity, origin), isinstance(job.scheme, Int8Or4)
+            return Cuts(origin, run, per_use, job.losses, bits, known, job.schedule.importance, half_bits=halves)
         return FamilyMembers(job.student, job.uncut, per_use, quick_quality, job.schedule.seed, bits)
 
 
@@ -198,7 +198,7 @@ def _try_untrained(
     def measure() -> dict[str, float]:
         student = source.build(plan)
         folder = job.run.files("untrained")
-        programs = programs_of(job.task, integers_of(job.task, student, job.scheme))
+        programs = programs_of(job.task, integers_of(job.task, student, job.scheme_of(plan, student)))
         paths = export(programs, formats, folder, job.scheme)
         values = {f"{format}/{name}": quantity(job, name, format, paths[format]) for format, name in targets}
         job.run.discard("untrained")
@@ -243,7 +243,7 @@ def _train(
         history += _fit(job, signature_modules(job.task, student), recipe, phase, f"{name}-{number}")
     if job.scheme is None or isinstance(job.scheme, Fp16):
         return signature_modules(job.task, student.eval()), history
-    prepared = rounded(job.task, student, job.scheme)
+    prepared = rounded(job.task, student, cast(LayerScheme | Mixed, job.scheme_of(plan, student)))
     history += _fit(job, dict(prepared.items()), rounding, "quantize", f"{name}-int8", layers=False)
     return dict(freeze(prepared).items()), history
 
@@ -474,6 +474,7 @@ def _shape(plan: Plan) -> dict[str, object]:
         "plan": dict(plan.channels),
         "dropped": plan.dropped,
         "ranks": dict(plan.ranks),
+        "layer_bits": dict(plan.layer_bits),
         "width": plan.width,
         "depth": plan.depth,
     }
@@ -485,4 +486,5 @@ def _plan_note(plan: Plan) -> str:
     kept, total = sum(plan.channels.values()), sum(plan.original_channels.values())
     dropped = f", {len(plan.dropped)} blocks left out" if plan.dropped else ""
     products = f", {len(plan.ranks)} layers as products" if plan.ranks else ""
-    return f"{kept} of {total} channels{dropped}{products}"
+    narrow = f", {len(plan.layer_bits)} layers in {min(plan.layer_bits.values())} bits" if plan.layer_bits else ""
+    return f"{kept} of {total} channels{dropped}{products}{narrow}"

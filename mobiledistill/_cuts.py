@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 
 from mobiledistill._plan import Plan
@@ -28,11 +29,24 @@ from mobiledistill.prune import (
     residual_blocks,
     without_blocks,
 )
-from mobiledistill.search import Amounts, Choice, CostModel, Sensitivity, Target, Trial, allocate, amounts, sensitivity
+from mobiledistill.quantize import on_grid
+from mobiledistill.search import (
+    LATENCIES,
+    Amounts,
+    Choice,
+    CostModel,
+    Sensitivity,
+    Target,
+    Trial,
+    allocate,
+    amounts,
+    sensitivity,
+)
 
 __all__ = ["Cuts"]
 
 _TRIED_SHARES = (0.75, 0.5, 0.25)
+_LEAST_WEIGHTS = 128  # of a layer that is worth the question how many bits it needs
 _LEAST_SCALE = 1e-3  # of what does not hurt at all as far as was measured
 _PRODUCT = LowRank()
 
@@ -48,6 +62,7 @@ class Cuts(Source):
         bits: how many bits a weight is stored in.
         known: gives what was measured before, or measures.
         criterion: which channels of a group leave first.
+        half_bits: whether half as many bits are another choice for each layer.
     """
 
     def __init__(
@@ -59,6 +74,8 @@ class Cuts(Source):
         bits: int,
         known: Callable[[Callable[[], Sensitivity]], Sensitivity] = lambda measure: measure(),
         criterion: Importance = Taylor(),  # noqa: B008  (frozen)
+        *,
+        half_bits: bool = False,
     ) -> None:
         self._origin = _learning(copy.deepcopy(origin)).eval()
         self._run = run
@@ -72,6 +89,9 @@ class Cuts(Source):
         self._products = {site.name: site for site in sites if issubclass(site.kind, nn.Linear | nn.Embedding)}
         shapes = layer_shapes(self._origin, run_per_use, self._groups, self._blocks)
         self._layers = [_with_rank(shape, self._products.values(), self._origin) for shape in shapes]
+        if half_bits:
+            self._layers = [_with_bits(shape) for shape in self._layers]
+        self._halved = {shape.bits: shape.name for shape in self._layers if shape.bits}
         self._importance = importance(self._origin, run, self._groups, losses(self._origin), criterion)
         self._units = _PRODUCT.importance(self._origin, list(self._products.values()), losses(self._origin))
         self._total = {group.name: group.channels for group in self._groups}
@@ -83,11 +103,15 @@ class Cuts(Source):
         return amounts(self._layers)
 
     def propose(self, cost: CostModel, limits: Mapping[Target, float]) -> Plan | None:
-        kept = allocate(self._choices, self._layers, cost, limits)
+        choices = self._choices
+        if any(name in LATENCIES for _, name in limits):  # the kernels of fewer bits are the slower ones
+            choices = [choice for choice in choices if choice.name not in self._halved]
+        kept = allocate(choices, self._layers, cost, limits)
         return None if kept is None else self._plan(kept)
 
     def narrow(self, level: int) -> Plan:
-        return self._plan({name: self._whole[name](min(total, 2 * level)) for name, total in self._total.items()})
+        kept = {name: self._whole[name](min(total, 2 * level)) for name, total in self._total.items()}
+        return self._plan({**kept, **dict.fromkeys(self._halved, 1)})
 
     def amounts(self, plan: Plan) -> Amounts:
         return amounts(self._layers, self._kept(plan))
@@ -98,7 +122,7 @@ class Cuts(Source):
 
     def steps(self, plan: Plan, count: int) -> list[Plan]:
         """Blocks go at once, every group shrinks by the same factor in each step, products come last."""
-        if plan.cuts_nothing:
+        if replace(plan, layer_bits={}).cuts_nothing:
             return [plan]
         ways = []
         for step in range(1, count):
@@ -117,11 +141,14 @@ class Cuts(Source):
         return self._with_products(smaller, plan)
 
     def layers(self, plan: Plan) -> list[tuple[str, int, int]]:
-        kept = self._kept(plan)
+        kept = self._kept(replace(plan, layer_bits={}))
         return [(layer.name, layer.weights, round(amounts([layer], kept).weights)) for layer in self._layers]
 
     def _trials(self) -> Iterator[Trial]:
-        """Each group at three quarters, a half and a quarter, each block left out, each product at three ranks."""
+        """Each group at three quarters, a half and a quarter, each block left out, each product at three ranks.
+
+        Then each layer in half the bits.
+        """
         whole = Trials(self._origin, self._run)
         for group in self._groups:
             order = self._importance[group.name].argsort(stable=True).tolist()
@@ -136,6 +163,8 @@ class Cuts(Source):
             for rank in dict.fromkeys(max(1, round(share * most)) for share in (1.0, *_TRIED_SHARES[1:])):
                 product = partial(_PRODUCT.approximated, self._origin, {path: rank})
                 yield Trial(_rank_of(path), rank, _for_a_moment(product))
+        for name, path in self._halved.items():
+            yield Trial(name, 1, partial(_rounded, self._origin, path, self._bits // 2))
 
     def _all_choices(self, rises: Mapping[str, Mapping[int, float]]) -> list[Choice]:
         """What a plan sets, each with the loss that is predicted of it."""
@@ -151,6 +180,9 @@ class Cuts(Source):
             losses = _losses(self._units[path], rises[_rank_of(path)])[: _largest_rank(site) + 1]
             inside = tuple(b for b in self._blocks if path.startswith(f"{b}."))
             choices.append(Choice(_rank_of(path), (*losses, 0.0), 1, 1, inside, is_rank=True))
+        for name, path in self._halved.items():
+            inside = tuple(b for b in self._blocks if path.startswith(f"{b}."))
+            choices.append(Choice(name, (math.inf, max(rises[name][1], 0.0), 0.0), 1, 1, inside))
         return choices
 
     def _plan(self, kept: Mapping[str, int]) -> Plan:
@@ -162,6 +194,11 @@ class Cuts(Source):
             original_channels={name: total for name, total in self._total.items() if name in left},
             dropped=dropped,
             bits=self._bits,
+            layer_bits={
+                path: self._bits // 2
+                for name, path in self._halved.items()
+                if kept.get(name, 2) == 1 and not any(path.startswith(f"{block}.") for block in dropped)
+            },
         )
         ranks = {path: kept.get(_rank_of(path), math.inf) for path in self._products}
         tried = {**self._kept(plan), **{_rank_of(path): rank for path, rank in ranks.items()}}
@@ -179,7 +216,8 @@ class Cuts(Source):
         """As ``amounts`` wants it."""
         shares = {name: kept / self._total[name] for name, kept in plan.channels.items()}
         ranks = {_rank_of(path): float(rank) for path, rank in plan.ranks.items()}
-        return {**shares, **dict.fromkeys(plan.dropped, 0.0), **ranks}
+        halved = {_bits_of(path): bits / plan.bits for path, bits in plan.layer_bits.items()}
+        return {**shares, **dict.fromkeys(plan.dropped, 0.0), **ranks, **halved}
 
     def _with_products(self, module: nn.Module, plan: Plan) -> nn.Module:
         return _PRODUCT.apply(module, plan.ranks) if plan.ranks else module
@@ -211,6 +249,10 @@ def _rank_of(path: str) -> str:
     return f"rank of {path}"
 
 
+def _bits_of(path: str) -> str:
+    return f"bits of {path}"
+
+
 def _largest_rank(site: FactorSite) -> int:
     """The largest rank at which the product is the smaller one."""
     return site.largest_rank(site.dense.weights - 1)
@@ -225,3 +267,22 @@ def _with_rank(shape: LayerShape, products: Iterable[FactorSite], module: nn.Mod
             reduced, expanded = (rows, columns) if isinstance(layer, nn.Embedding) else (columns, rows)
             return replace(shape, rank=_rank_of(site.name), reduced=reduced, expanded=expanded)
     return shape
+
+
+def _with_bits(shape: LayerShape) -> LayerShape:
+    """The layer with a choice of bits; tables and small layers have none."""
+    worth_it = shape.channels > 0 and shape.weights >= _LEAST_WEIGHTS
+    return replace(shape, bits=_bits_of(shape.name)) if worth_it else shape
+
+
+@contextmanager
+def _rounded(module: nn.Module, path: str, bits: int) -> Iterator[nn.Module]:
+    """The module with one layer's weight in few bits; afterwards it is as it was."""
+    weight = module.get_submodule(path).get_parameter("weight")
+    whole = weight.detach().clone()
+    with torch.no_grad():
+        weight.copy_(on_grid(whole, bits))
+        try:
+            yield module
+        finally:
+            weight.copy_(whole)

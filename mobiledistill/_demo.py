@@ -180,6 +180,7 @@ def run_demo(
     if request.quick:
         make, recipe = demo.quick_teacher or make, demo.quick_teacher_recipe or _shorter(recipe)
     quick = ["quick"] if request.quick else []
+    stored = [] if demo.quantize == Int8() else [type(demo.quantize).__name__.lower()]
     folder = workdir / "-".join(["teacher", name, request.split, *quick])
     teacher = train_model(make(task, request.seed), task, recipe, workdir=folder, seed=request.seed, progress=progress)
     transfer = task if demo.make_transfer is None else demo.make_transfer(task, teacher, folder)
@@ -193,7 +194,8 @@ def run_demo(
         formats=formats,
         quantize=demo.quantize,
         schedule=replace(_quick_schedule(demo) if request.quick else demo.schedule, seed=request.seed),
-        workdir=workdir / "-".join([name, request.split, f"seed{request.seed}", *formats, _slug(budget), *quick]),
+        workdir=workdir
+        / "-".join([name, request.split, f"seed{request.seed}", *formats, _slug(budget), *stored, *quick]),
         progress=progress,
     )
     return DemoRun(task, transfer, teacher, result)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from converters import FORMATS, Format, InputError
 from mobiledistill._budget import Budget
 from mobiledistill._lesson import Lesson
+from mobiledistill._plan import Plan
 from mobiledistill._progress import Event, Progress
 from mobiledistill._schedule import Schedule
 from mobiledistill._student import (
@@ -31,7 +32,7 @@ from mobiledistill._student import (
 from mobiledistill._task import Arrays, Predict, Score, Split, Task
 from mobiledistill._workdir import Workdir, code_fingerprint, data_fingerprint, digest_of, fingerprint, write_text
 from mobiledistill.distill import HardTargets, Loss, SoftTargets
-from mobiledistill.quantize import Scheme
+from mobiledistill.quantize import Int8Or4, Scheme
 from mobiledistill.search import Sensitivity, Target
 from mobiledistill.teachers import Teacher, Teachers, as_teacher
 from mobiledistill.train import Finding
@@ -258,6 +259,15 @@ class Job:
             and (limit.name in measurable or limit.format in self.device.formats)
         }
 
+    def scheme_of(self, plan: Plan, student: nn.Module) -> Scheme:
+        """How the plan's student is stored; its layers may lie elsewhere in what a signature exports."""
+        if not isinstance(self.scheme, Int8Or4):
+            return self.scheme
+        narrow = {id(part) for path in plan.layer_bits for part in student.get_submodule(path).modules()}
+        exported = signature_modules(self.task, student).values()
+        parts = (found for module in exported for found in module.named_modules(remove_duplicate=False))
+        return self.scheme.mixed([path for path, part in parts if id(part) in narrow])
+
     def hear(self, finding: Finding) -> None:
         """Takes in what the doctor found, once."""
         if finding not in self.findings:
@@ -285,8 +295,10 @@ class Job:
     def known_sensitivity(self, origin: nn.Module, measure: Callable[[], Sensitivity]) -> Sensitivity:
         """What was measured before of the same model, data and loss, by this run or one that shares its analysis."""
         models = (fingerprint(origin), self.teacher.fingerprint)
-        criterion = self.schedule.importance
-        about = (models, data_fingerprint(self.task), self.distill, code_fingerprint(self.task, origin), criterion)
+        code, criterion = code_fingerprint(self.task, origin), self.schedule.importance
+        about: tuple[object, ...] = (models, data_fingerprint(self.task), self.distill, code, criterion)
+        if isinstance(self.scheme, Int8Or4):  # more is tried
+            about = (*about, self.scheme)
         digest = hashlib.sha256(repr(about).encode()).hexdigest()[:16]
         file = (self.analysis or self.run.path) / f"sensitivity-{digest}.json"
         if not file.exists():

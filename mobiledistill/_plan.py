@@ -21,6 +21,7 @@ class Plan:
         dropped: paths of the blocks that are left out.
         ranks: of the products that stand for layers, by the layer's path.
         bits: bits a weight is stored in.
+        layer_bits: of layers whose weights are stored in others, by the layer's path.
         width: where the student comes from a (width, depth) family, its width; else None.
         depth: likewise.
 
@@ -35,12 +36,14 @@ class Plan:
     dropped: tuple[str, ...] = ()
     ranks: Mapping[str, int] = field(default_factory=dict)
     bits: int = 8
+    layer_bits: Mapping[str, int] = field(default_factory=dict)
     width: int | None = None
     depth: int | None = None
 
     def __post_init__(self) -> None:
         chosen = [number for number in (self.width, self.depth) if number is not None]
-        numbers = (*self.channels.values(), *self.original_channels.values(), *self.ranks.values(), self.bits, *chosen)
+        counts = (*self.channels.values(), *self.original_channels.values(), *self.ranks.values())
+        numbers = (*counts, self.bits, *self.layer_bits.values(), *chosen)
         if wrong := [number for number in numbers if type(number) is not int]:
             raise InputError(f"The plan holds {wrong[0]!r:.60}, which is no whole number; write channels as numbers.")
         if wrong_paths := [path for path in self.dropped if type(path) is not str]:
@@ -57,7 +60,7 @@ class Plan:
     def cuts_nothing(self) -> bool:
         """Whether everything stays; a family's member is never the whole of anything."""
         whole = dict(self.channels) == dict(self.original_channels)
-        return self.width is None and whole and not self.dropped and not self.ranks
+        return self.width is None and whole and not self.dropped and not self.ranks and not self.layer_bits
 
     def to_json(self) -> str:
         """The plan as JSON text."""

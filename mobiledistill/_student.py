@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from converters import Format, InputError, Precision, Program, convert, load, save_program, suffix_of
 from mobiledistill._task import Arrays, Predict, Signature, Task
 from mobiledistill.prune import Run
-from mobiledistill.quantize import Fp16, LayerScheme, Mixed, Scheme, calibrate, freeze, prepare
+from mobiledistill.quantize import Fp16, Int8Or4, LayerScheme, Mixed, Scheme, calibrate, freeze, prepare
 
 __all__ = [
     "Family",
@@ -64,8 +64,10 @@ def _run(task: Task, calls: Mapping[str, int]) -> Run:
     return run
 
 
-def rounded(task: Task, model: nn.Module, scheme: LayerScheme | Mixed) -> nn.ModuleDict:
+def rounded(task: Task, model: nn.Module, scheme: LayerScheme | Mixed | Int8Or4) -> nn.ModuleDict:
     """A trainable, calibrated copy of a float student that rounds as its integers will."""
+    if isinstance(scheme, Int8Or4):  # nobody chose yet
+        scheme = scheme.mixed(())
     mixed = scheme if isinstance(scheme, Mixed) else Mixed(scheme)
     prepared = prepare(signature_modules(task, model), mixed)
     if mixed.has_integer_activations:

@@ -154,3 +154,53 @@ def test_a_trunk_named_after_a_dropped_block_is_still_cut() -> None:
     student = source.shrink(source.build(first), last)
     assert student.stem.weight.shape[0] == 8  # type: ignore[union-attr, index]
     assert student(IMAGES).shape == (16, 4)
+
+
+def _in_8_or_4_bits(module: nn.Module) -> Cuts:
+    torch.manual_seed(0)
+    source = _cut(module, run, IMAGES)
+    return Cuts(source._origin, run, run, source._losses, 8, half_bits=True)
+
+
+def test_bits_go_before_channels_where_they_do_less_harm() -> None:
+    module = settled(Blocks(16), IMAGES)
+    source = _in_8_or_4_bits(module)
+    cost = CostModel(1.0)
+    plan = source.propose(cost, {SIZE: 0.75 * cost.predict(SIZE, source.uncut())})
+    assert plan is not None
+    assert set(plan.layer_bits.values()) == {4}
+    assert cost.predict(SIZE, source.amounts(plan)) <= 0.75 * cost.predict(SIZE, source.uncut())
+    halves = sum(count for name, _, count in source.layers(plan) if name in plan.layer_bits)
+    assert source.amounts(plan).weights == _weights(source.build(plan)) - halves / 2
+    assert Plan.from_json(plan.to_json()) == plan
+    assert not plan.cuts_nothing
+    assert all(
+        torch.equal(one, other) for one, other in zip(module.parameters(), source._origin.parameters(), strict=True)
+    )
+
+
+def test_a_layer_that_few_bits_would_spoil_keeps_8() -> None:
+    module = settled(Blocks(16), IMAGES)
+    weight = module.get_submodule("blocks.0.second").get_parameter("weight")
+    with torch.no_grad():  # one weight of each channel far beyond the others, which 15 steps then round to nothing
+        weight[:, 0, 0, 0] = 40 * weight.abs().amax(dim=(1, 2, 3))
+        module.get_submodule("blocks.0.first").get_parameter("weight")[0].zero_()
+    source = _in_8_or_4_bits(module)
+    rises = {name: rise[1] for name, rise in source.sensitivity.rises.items() if name.startswith("bits of ")}
+    assert len(rises) > 3
+    assert max(rises, key=rises.__getitem__) == "bits of blocks.0.second"
+    cost = CostModel(1.0)
+    plan = source.propose(cost, {SIZE: 0.85 * cost.predict(SIZE, source.uncut())})
+    assert plan is not None
+    assert plan.layer_bits
+    assert "blocks.0.second" not in plan.layer_bits
+
+
+def test_where_time_is_limited_all_layers_keep_the_fast_kernels() -> None:
+    source = _in_8_or_4_bits(settled(Blocks(16), IMAGES))
+    cost = CostModel(1.0)
+    cost.correct(("tflite", "latency_ms"), source.uncut(), 1.0)
+    limits: dict[Target, float] = {SIZE: 0.5 * cost.predict(SIZE, source.uncut()), ("tflite", "latency_ms"): 2.0}
+    plan = source.propose(cost, limits)
+    assert plan is not None
+    assert plan.layer_bits == {}

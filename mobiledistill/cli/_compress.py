@@ -31,6 +31,7 @@ def compress(
     download: options.Download = None,
     max_drop: options.Drop = None,
     formats: options.Formats = "tflite,coreml,onnx",
+    quantize: options.Quantize = "int8",
     workdir: options.Workdir = Path("runs/latest"),
     device: options.Device = "host",
     seed: options.Seed = 0,
@@ -43,7 +44,7 @@ def compress(
     task(), which returns what must be learned (mobiledistill.Task). It may define schedule() too.
     """
     budget = options.budget_of(size, latency, latency_share, memory, download, max_drop)
-    wanted = options.formats_of(formats)
+    wanted, scheme = options.formats_of(formats), options.scheme_of(quantize or "int8")
     module = _load(job)
     schedule = module.schedule() if hasattr(module, "schedule") else Schedule(seed=seed)
     task = module.task()
@@ -55,6 +56,7 @@ def compress(
                 budget,
                 device=device,
                 formats=wanted,
+                quantize=scheme,
                 schedule=schedule,
                 workdir=workdir,
                 progress=progress,

@@ -1,6 +1,7 @@
 """``mobiledistill demo NAME``: train a teacher on real data, compress it, show what came out, try it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import entry_points
 from inspect import Parameter, signature
 from pathlib import Path
@@ -43,6 +44,7 @@ def _command(name: str, demo: Demo) -> Callable[..., None]:
         download: options.Download = None,
         max_drop: options.Drop = None,
         formats: options.Formats = "tflite,coreml,onnx",
+        quantize: options.Quantize = None,
         task: Annotated[str, typer.Option(help=f"One of: {', '.join(demo.tasks)}.")] = first,
         split: Annotated[str | None, typer.Option(help=f"One of: {', '.join(splits)}.")] = None,
         data: options.Data = None,
@@ -56,6 +58,8 @@ def _command(name: str, demo: Demo) -> Callable[..., None]:
     ) -> None:
         _check_choice("--task", task, tuple(demo.tasks))
         chosen = demo.tasks[task]
+        if quantize is not None:
+            chosen = replace(chosen, quantize=options.scheme_of(quantize))
         _check_choice("--split", split or chosen.splits[0], chosen.splits)
         wanted = options.formats_of(formats)
         for option, given in tried.items():

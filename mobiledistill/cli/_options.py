@@ -9,6 +9,7 @@ import typer
 
 from converters import FORMATS, Format, InputError
 from mobiledistill._budget import Budget, parse_bytes, parse_ms
+from mobiledistill.quantize import Fp16, Int4, Int8, Int8Or4, Scheme
 
 __all__ = [
     "Data",
@@ -20,6 +21,7 @@ __all__ = [
     "Latency",
     "LatencyShare",
     "Memory",
+    "Quantize",
     "Quick",
     "Seed",
     "Size",
@@ -28,6 +30,7 @@ __all__ = [
     "Workdir",
     "budget_of",
     "formats_of",
+    "scheme_of",
 ]
 
 Size = Annotated[str | None, typer.Option("--size", help="Most bytes of each file, such as 60kB (1 kB = 1000 bytes).")]
@@ -45,6 +48,9 @@ Drop = Annotated[
     float | None, typer.Option("--max-drop", help="Most points of the metric lost against the teacher (validation).")
 ]
 Formats = Annotated[str, typer.Option("--formats", help="Which files to write, commas between.")]
+Quantize = Annotated[
+    str | None, typer.Option("--quantize", help="How weights are stored: int8, int4, int8or4 (by layer), fp16 or no.")
+]
 Device = Annotated[str, typer.Option("--device", help="What measures: host; or table:FILE, which predicts latency.")]
 Data = Annotated[Path | None, typer.Option("--data", help="Folder with the data; else MOBILEDISTILL_DATA.")]
 Workdir = Annotated[Path, typer.Option("--workdir", help="Folder for everything a run keeps; the same call resumes.")]
@@ -79,6 +85,16 @@ def budget_of(
         max_metric_drop=drop,
         latency_percentile=percentile_limit,
     )
+
+
+_SCHEMES: dict[str, Scheme] = {"int8": Int8(), "int4": Int4(), "int8or4": Int8Or4(), "fp16": Fp16(), "no": None}
+
+
+def scheme_of(word: str) -> Scheme:
+    """The scheme that ``--quantize`` names."""
+    if word not in _SCHEMES:
+        raise InputError(f"--quantize {word!r} is not understood; give one of {', '.join(_SCHEMES)}.")
+    return _SCHEMES[word]
 
 
 def formats_of(text: str) -> tuple[Format, ...]:

@@ -70,6 +70,7 @@ class LayerShape:
         rank: what a plan calls the rank of the product that may stand for it; None where none may.
         reduced: weights of that product for each rank that shrink with its inputs.
         expanded: likewise with its outputs.
+        bits: what a plan calls the choice between more and fewer bits for its weights; None where there is none.
     """
 
     name: str
@@ -82,6 +83,7 @@ class LayerShape:
     rank: str | None = None
     reduced: int = 0
     expanded: int = 0
+    bits: str | None = None
 
 
 def channel_groups(module: nn.Module, run: Run) -> tuple[ChannelGroup, ...]:

@@ -25,6 +25,7 @@ __all__ = [
     "QuantEmbedding",
     "QuantLinear",
     "QuantizedLayer",
+    "on_grid",
 ]
 
 _Q_MIN, _Q_MAX = -128, 127
@@ -246,6 +247,13 @@ class QuantEmbedding(nn.Module):
     def _rounded(self, values: Tensor) -> Tensor:
         grid = (self.scale_value, 0, -_Q_MAX, _Q_MAX, torch.int8)
         return cast(Tensor, _ops.dequantize_per_tensor.default(_ops.quantize_per_tensor.default(values, *grid), *grid))
+
+
+def on_grid(weight: Tensor, bits: int) -> Tensor:
+    """A weight rounded to integers of so many bits, symmetric, one scale for each output channel (axis 0)."""
+    most = 2 ** (bits - 1) - 1
+    scale = _per_channel(_least_squares_scale(weight, most), weight)
+    return torch.clamp(torch.round(weight / scale), -most, most) * scale
 
 
 def _per_channel(values: Tensor, weight: Tensor) -> Tensor:

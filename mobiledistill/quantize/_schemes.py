@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from converters import InputError
 
-__all__ = ["Fp16", "Int4", "Int8", "Mixed", "Palette", "Scheme", "WeightOnly"]
+__all__ = ["Fp16", "Int4", "Int8", "Int8Or4", "Mixed", "Palette", "Scheme", "WeightOnly"]
 
 
 @dataclass(frozen=True)
@@ -166,5 +166,26 @@ class Mixed:
         return 4.0 if self.rest is None else self.rest.bytes_per_weight
 
 
-Scheme = LayerScheme | Mixed | Fp16
+@dataclass(frozen=True)
+class Int8Or4:
+    """``Int8`` or ``Int4`` for each layer, as the search finds best.
+
+    You gain what few bits bring where they do no harm. The search tries each layer in 4 bits, weighs that against
+    fewer channels, and keeps 8 where they are worth their bytes. Where a limit on latency binds, all layers stay at 8,
+    whose kernels are the fast ones; so do the members of a family, whose layers are not known one by one.
+
+    Args:
+        percentile: as of ``Int8``.
+    """
+
+    percentile: float | None = 99.99
+
+    bytes_per_weight = 1.0
+
+    def mixed(self, narrow: Collection[str]) -> Mixed:
+        """The scheme with the layers at these paths in 4 bits."""
+        return Mixed(Int8(self.percentile), dict.fromkeys(narrow, Int4(self.percentile)))
+
+
+Scheme = LayerScheme | Mixed | Int8Or4 | Fp16
 """None stores 32-bit floats."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,7 +54,7 @@ class Layers:
     kept: str
     from_family: bool
     log: bool
-    bits: int
+    bits: str
 
 
 @dataclass(frozen=True)
@@ -146,8 +146,13 @@ def layers_of(data: Data) -> Layers:
         kept=numbers.percent(total[1] / total[0]) if total[0] else "",
         from_family=from_family,
         log=bars.log,
-        bits=plan["bits"],
+        bits=_bits_text(plan),
     )
+
+
+def _bits_text(plan: Data) -> str:
+    narrow: Mapping[str, int] = plan.get("layer_bits") or {}
+    return f"{plan['bits']} bits" + (f", of {len(narrow)} layers in {min(narrow.values())}" if narrow else "")
 
 
 def groups_of(plan: Data) -> list[tuple[str, str]]:
@@ -155,7 +160,9 @@ def groups_of(plan: Data) -> list[tuple[str, str]]:
     original = plan["original_channels"]
     kept = [(name, f"{kept} of {original[name]}") for name, kept in plan["channels"].items()]
     dropped = ((block, "left out") for block in plan.get("dropped", ()))
-    return [*kept, *dropped, *((path, f"product of rank {rank}") for path, rank in plan.get("ranks", {}).items())]
+    products = ((path, f"product of rank {rank}") for path, rank in plan.get("ranks", {}).items())
+    narrow = ((path, f"weights in {bits} bits") for path, bits in plan.get("layer_bits", {}).items())
+    return [*kept, *dropped, *products, *narrow]
 
 
 def sensitivities_of(data: Data) -> Sensitivities | None:
@@ -168,7 +175,8 @@ def sensitivities_of(data: Data) -> Sensitivities | None:
     rows = []
     for name, points in found["rises"].items():
         end, original = ends[name], data["plan"]["original_channels"].get(name)
-        said = [f"{'left out' if kept == 0 else kept}: {_rise(rise)}" for kept, rise in points]
+        of_bits = name.startswith("bits of ")
+        said = [f"{'half' if of_bits else kept or 'left out'}: {_rise(rise)}" for kept, rise in points]
         title = f"{name}{'' if original is None else f' of {original} channels'}: {', '.join(said)}"
         share = 1.0 if end is None else max(end, 0.0) / most if most else 0.0
         rows.append(SensitivityRow(name, ", ".join(said[:-1]), said[-1], share_bar(share, title)))
@@ -276,15 +284,16 @@ def _plan_text(plan: Data, entry: Data) -> str:
     dropped = entry.get("dropped")
     without = f", without {', '.join(dropped)}" if dropped else ""
     ranks = f", {len(entry['ranks'])} layers as products" if entry.get("ranks") else ""
-    return f"{numbers.count(sum(channels.values()))} of {numbers.count(before)} channels{without}{ranks}"
+    narrow = f", {len(entry['layer_bits'])} layers in fewer bits" if entry.get("layer_bits") else ""
+    return f"{numbers.count(sum(channels.values()))} of {numbers.count(before)} channels{without}{ranks}{narrow}"
 
 
 def _is_chosen(plan: Data, entry: Data) -> bool:
     if plan.get("width") is not None:
         return bool(entry.get("width") == plan["width"] and entry.get("depth", plan["depth"]) == plan["depth"])
-    return bool(
-        entry.get("plan") == plan["channels"] and list(entry.get("dropped", ())) == list(plan.get("dropped", ()))
-    )
+    same = all((entry.get(part) or {}) == (plan.get(part) or {}) for part in ("ranks", "layer_bits"))
+    dropped = list(entry.get("dropped", ())) == list(plan.get("dropped", ()))
+    return bool(entry.get("plan") == plan["channels"] and dropped and same)
 
 
 def phase_row(name: str, seconds: float, of: Collection[float]) -> PhaseRow:

@@ -17,7 +17,7 @@ _EXCHANGES = 20  # times that each choice offers a step
 
 @dataclass(frozen=True)
 class Choice:
-    """One number that a plan sets: how many channels a group keeps, whether a block stays, the rank of a product.
+    """One number that a plan sets: how many channels a group keeps, whether a block stays, a product's rank, bits.
 
     Attributes:
         name: of the group, the block or the rank.
@@ -194,4 +194,4 @@ class _State:
 
 
 def _choices_of(layer: LayerShape) -> tuple[str | None, ...]:
-    return (layer.writes, layer.reads, layer.rank, *layer.blocks)
+    return (layer.writes, layer.reads, layer.rank, layer.bits, *layer.blocks)

@@ -29,7 +29,7 @@ class Amounts:
     """What a network holds and does.
 
     Attributes:
-        weights: how many there are.
+        weights: how many there are; one that is stored in half the bits counts half.
         channels: output channels over all layers.
         macs: multiply-accumulates of one pass.
         layers: how many there are.
@@ -55,8 +55,8 @@ def amounts(layers: Iterable[LayerShape], kept: Mapping[str, float] | None = Non
 
     Args:
         layers: of the whole network.
-        kept: of groups the share of channels (0 to 1), of blocks 0 or 1, of layers the rank of their product; what is
-            not named stays as it is.
+        kept: of groups the share of channels (0 to 1), of blocks 0 or 1, of layers the rank of their product, of bits
+            the share that a weight keeps; what is not named stays as it is.
     """
     kept = kept or {}
     weights = channels = macs = count = 0.0
@@ -68,7 +68,7 @@ def amounts(layers: Iterable[LayerShape], kept: Mapping[str, float] | None = Non
         rank = math.inf if layer.rank is None else kept.get(layer.rank, math.inf)
         dense = layer.weights * writes * reads
         stored = dense if rank == math.inf else min(dense, rank * (layer.reduced * reads + layer.expanded * writes))
-        weights += stored
+        weights += stored * (1.0 if layer.bits is None else kept.get(layer.bits, 1.0))
         macs += layer.macs * (stored / layer.weights)
         channels += layer.channels * writes
         count += 1.0
