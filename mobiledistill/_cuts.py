@@ -29,7 +29,7 @@ from mobiledistill.prune import (
     residual_blocks,
     without_blocks,
 )
-from mobiledistill.quantize import on_grid
+from mobiledistill.quantize._modules import on_grid
 from mobiledistill.search import (
     LATENCIES,
     Amounts,

@@ -167,6 +167,33 @@ def test_other_schemes_learn_and_are_measured_too(
     assert "quantize" in {phase for phase, *_ in result.history}
 
 
+def test_the_search_weighs_bits_against_channels(teacher: nn.Module, tmp_path: Path) -> None:
+    """What a signature exports may hold the student's layers under other names."""
+    result = compress(
+        teacher,
+        _Wrapped(),
+        Budget(size_bytes=10_000),
+        formats=("onnx",),
+        quantize=quantize.Int8Or4(),
+        schedule=SHORT,
+        device=HOST,
+        workdir=tmp_path,
+    )
+    assert result.met
+    assert set(result.plan.layer_bits.values()) == {4}
+    assert f"{len(result.plan.layer_bits)} layers in 4" in result.report_path.read_text()
+    (layers,) = read_integers(result.artifacts["onnx"].path).values()
+    narrow = [layer for layer in layers if abs(layer.weight.astype(int)).max() <= 7]
+    assert len(narrow) == len(result.plan.layer_bits)
+
+
+class _Wrapped(Stripes):
+    """Exports its model within another module."""
+
+    def exported(self, model: nn.Module, signature: str) -> nn.Module:
+        return nn.Sequential(model)
+
+
 @pytest.mark.parametrize("scheme", [quantize.Fp16(), None])
 def test_floats_keep_a_budget_too(teacher: nn.Module, tmp_path: Path, scheme: quantize.Scheme) -> None:
     limit = 14_000 if scheme else 24_000

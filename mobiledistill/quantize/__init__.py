@@ -1,6 +1,6 @@
 """Low-bit numbers: how a student's weights and activations become integers."""
 
-from mobiledistill.quantize._modules import KeepFloat, on_grid
+from mobiledistill.quantize._modules import KeepFloat
 from mobiledistill.quantize._post_training import post_training
 from mobiledistill.quantize._rewrite import calibrate, freeze, prepare
 from mobiledistill.quantize._schemes import Fp16, Int4, Int8, Int8Or4, LayerScheme, Mixed, Palette, Scheme, WeightOnly
@@ -18,7 +18,6 @@ __all__ = [
     "WeightOnly",
     "calibrate",
     "freeze",
-    "on_grid",
     "post_training",
     "prepare",
 ]
