@@ -17,7 +17,7 @@ from mobiledistill._progress import Event, Progress
 from mobiledistill._workdir import Workdir
 from mobiledistill.devices._base import Device
 from mobiledistill.devices._fit import Hyper, Problem, Timed
-from mobiledistill.devices._grid import grid
+from mobiledistill.devices._grid import network
 from mobiledistill.devices._host import Host, Subject
 from mobiledistill.devices._measurement import DeviceInfo, Measurement, RuntimeInfo
 from mobiledistill.devices._open import open as open_device
@@ -34,7 +34,12 @@ _LENGTHS = (1, 1, 1, 2, 3, 4)
 _CALIBRATED_ON = 8
 _FOLDS = 5
 _WHOLE = 2.0
-_BELIEFS = (Hyper(), Hyper(spread=0.5, reach=1.6), Hyper(spread=0.5, reach=2.5), Hyper(spread=0.15))
+_BELIEFS = (
+    Hyper(spread=0.3, offset=0.2, reach=1.0),
+    Hyper(spread=0.5, offset=0.2, reach=1.6),
+    Hyper(spread=0.5, offset=0.3, reach=2.5),
+    Hyper(spread=0.8, offset=0.3, reach=4.0),
+)
 
 
 def calibrate(
@@ -110,7 +115,7 @@ def _programs(units: Sequence[tuple[int, Precision, Format]], seed: int, run: Wo
 def _program(number: int, seed: int, precision: str) -> Program:
     from mobiledistill.quantize import post_training
 
-    program = next(itertools.islice(grid(number + 1, seed), number, None))
+    program = network(number, seed)
     if precision == "fp32":
         return program
     generator = torch.Generator().manual_seed(number)

@@ -18,14 +18,18 @@ from numpy.typing import NDArray
 
 from converters import Kernel
 
-__all__ = ["Correction", "Fitted", "Hyper", "Problem", "Timed"]
+__all__ = ["Correction", "Fitted", "Hyper", "Problem", "Timed", "amounts"]
 
 Floats = NDArray[np.float64]
 
 _TILES = (8, 16, 32)
-_STEPS = 6
-_SWEEPS = 300
-_PULL = 0.1  # of what kinds have in common, in files
+_STEPS = 4
+_MOST = 2.0  # of a correction, on the log scale
+_SWEEPS = 200
+_KNOWN_TO = 0.05
+_MANIFOLD = 2.0
+_LEAST_CALL = 0.3  # of a file's time, what a call may add even if other kinds' calls cost nothing ...
+_LEAST = 0.003  # ... and any other work: from small kernels nobody learns what large ones cost
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ class Fitted:
         if correction is None:
             return expected
         near = _covariance(place(kernel)[None], correction.places, self.hyper)
-        return expected * math.exp(float((near @ correction.pulls)[0]))
+        return expected * math.exp(min(_MOST, max(-_MOST, float((near @ correction.pulls)[0]))))
 
 
 class Problem:
@@ -137,8 +141,10 @@ def amounts(kernel: Kernel) -> Floats:
         ends = (kernel.channels_in, kernel.channels_out) if kernel.kind == "CALL" else (0, 0)
         return np.array([1.0, kernel.inputs, kernel.outputs, kernel.outputs * kernel.taps, *ends], dtype=float)
     depth, rows = kernel.channels_in * kernel.taps, kernel.positions
-    rounded = [rows * depth * -(-kernel.channels_out // tile) * tile for tile in _TILES]
-    return np.array([1.0, kernel.macs, *rounded, rows * depth, kernel.outputs, kernel.weights], dtype=float)
+    tiles = [-(-kernel.channels_out // tile) * rows for tile in _TILES]
+    rounded = [depth * count * tile for count, tile in zip(tiles, _TILES, strict=True)]
+    moved = [rows * depth, kernel.outputs, kernel.weights]
+    return np.array([1.0, kernel.macs, *rounded, *moved, rows, tiles[1], kernel.channels_out], dtype=float)
 
 
 def place(kernel: Kernel) -> Floats:
@@ -165,8 +171,10 @@ def _work(kernels: Sequence[Kernel], calls: Floats, times: Floats, weights: Floa
     groups = [(_group(kind), number) for kind, number in columns]
     pooled = list(dict.fromkeys(groups))
     shared = np.stack([matrix[:, [g == group for g in groups]].sum(axis=1) for group in pooled], axis=1)
-    common = dict(zip(pooled, _not_negative(shared, weights, np.zeros(len(pooled))), strict=True))
-    found = _not_negative(matrix, weights, np.array([common[group] for group in groups]))
+    nothing, free = np.zeros(len(pooled)), np.ones(len(pooled))
+    common = dict(zip(pooled, _not_negative(shared, weights, nothing, free), strict=True))
+    least = np.array([_LEAST_CALL if number == 0 else _LEAST for _, number in columns])
+    found = _not_negative(matrix, weights, np.array([common[group] for group in groups]), least)
     work: dict[str, list[float]] = defaultdict(list)
     for (kind, _), value in zip(columns, found, strict=True):
         work[kind].append(float(value))
@@ -180,11 +188,14 @@ def _group(kind: str) -> str:
     return f"{_amounts_like(kind)} {'int8' in kind}"
 
 
-def _not_negative(matrix: Floats, target: Floats, expected: Floats) -> Floats:
-    """Least squares without negative coefficients, by coordinate descent; what no file tells is as expected."""
-    seen = np.maximum((matrix != 0).sum(axis=0), 1)
+def _not_negative(matrix: Floats, target: Floats, expected: Floats, least: Floats) -> Floats:
+    """Least squares without negative coefficients, by coordinate descent; what files do not tell is as expected.
+
+    A coefficient may be several times the expected one. Where even that would add less to a file than its time is
+    known to, it stays: else the smallest kernels would explain what is wrong with the largest.
+    """
     scale = np.maximum(np.linalg.norm(matrix, axis=0), 1e-30)
-    pull = _PULL / seen
+    pull = (_KNOWN_TO / (_MANIFOLD * np.maximum(expected * scale, least))) ** 2
     scaled = matrix / scale
     gram = scaled.T @ scaled + np.diag(pull)
     found = expected * scale
@@ -212,8 +223,10 @@ def _pulls(
     for _ in range(_STEPS):
         parts = calls * (expected * np.exp(correction)) / times[:, None]
         wanted = 1.0 - parts.sum(axis=1) + parts @ correction
-        pulls = parts.T @ np.linalg.solve(parts @ covariance @ parts.T + noise, wanted)
-        correction = np.clip(covariance @ pulls, -2.0, 2.0)
+        shared = covariance @ parts.T
+        answers = np.linalg.solve(parts @ shared + noise, wanted)
+        pulls = parts.T @ answers
+        correction = np.clip(shared @ answers, -_MOST, _MOST)
     return pulls
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TypeVar
 
 import torch
@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from converters import Program
 
-__all__ = ["grid"]
+__all__ = ["network"]
 
 T = TypeVar("T")
 
@@ -21,18 +21,17 @@ _MOST_VALUES = 160_000  # of one map
 _LAYERS = 10
 
 
-def grid(networks: int, seed: int = 0) -> Iterator[Program]:
-    """Draws networks: every fourth has attention, the others convolutions; each with random weights.
+def network(number: int, seed: int = 0) -> Program:
+    """Draws a network: every fourth has attention, the others convolutions; each with random weights.
 
     Args:
-        networks: how many.
+        number: which one.
         seed: of everything random; the same seed draws the same networks.
     """
-    for number in range(networks):
-        draw = _Draw(1000 * seed + number)
-        with torch.random.fork_rng():
-            torch.manual_seed(1000 * seed + number)
-            yield _attention(draw) if number % 4 == 3 else _convolutions(draw)
+    draw = _Draw(1000 * seed + number)
+    with torch.random.fork_rng():
+        torch.manual_seed(1000 * seed + number)
+        return _attention(draw) if number % 4 == 3 else _convolutions(draw)
 
 
 class _Draw:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from converters import DeviceError, Format, InputError, Kernel, kernels, run_in_child
 from mobiledistill.devices._base import Inputs, InputsBySignature
-from mobiledistill.devices._fit import Correction, Fitted, Hyper
+from mobiledistill.devices._fit import Correction, Fitted, Hyper, amounts
 from mobiledistill.devices._measurement import (
     Backend,
     DeviceInfo,
@@ -47,7 +47,7 @@ class KindTable(_Record):
         pulls: how strongly each place corrects what lies near it.
     """
 
-    work: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=6, max_length=8)]
+    work: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=6, max_length=11)]
     places: Annotated[tuple[_Row, ...], Field(min_length=1, max_length=20_000)]
     pulls: tuple[float, ...]
 
@@ -85,7 +85,7 @@ class FormatTable(_Record):
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
         for kind, table in self.kinds.items():
-            if len(table.work) != (8 if Kernel(kind, 1, 1).multiplies else 6):
+            if len(table.work) != len(amounts(Kernel(kind, 1, 1))):
                 raise ValueError(f"{kind!r} has {len(table.work)} amounts of work")
         return self
 

@@ -1,0 +1,305 @@
+"""How well latency and bytes are predicted: fifty students that no fit has seen, measured beside their predictions.
+
+python -m benchmarks.prediction [--quick] [--json FILE] [--seed N] [--workdir DIR] [--networks 48]
+
+Calibrates this computer (or goes on where a calibration was stopped), then measures the students in LiteRT and
+onnxruntime, each file twice, and writes them in three formats. Everything measured is kept in the work folder, so the
+same call again goes on. Beside the JSON a page is written, ``prediction.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import mobiledistill as md
+from benchmarks._figures import keep_figures, known_figures, tell
+from benchmarks._students import FAMILIES, Student, origin, program_of, students
+from converters import FORMATS, Format, Kernel, kernels, size_bytes, suffix_of
+from mobiledistill.devices import Host, LatencyTable
+from mobiledistill.prune import layer_shapes
+from mobiledistill.search import Amounts, CostModel, amounts
+
+_TIMED: tuple[Format, ...] = ("tflite", "onnx")
+_PROCESSES, _SAMPLES = 2, 100
+
+
+def main() -> None:
+    """Calibrates, measures, and writes the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, default=Path("docs/benchmarks/prediction.json"))
+    parser.add_argument("--workdir", type=Path, default=Path("runs/prediction"))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--networks", type=int, default=48)
+    parser.add_argument("--quick", action="store_true", help="a few students and networks: to see it work")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    table = md.calibrate(
+        "host",
+        networks=6 if options.quick else options.networks,
+        seed=options.seed,
+        workdir=options.workdir / "calibration",
+        progress=tell,
+    )
+    table.save(options.workdir / "host.json")
+    chosen = students(options.seed, 0.15 if options.quick else 1.0)
+    found = _measured(chosen, options.workdir / "students.json", options.seed)
+    figures = _judged(table, found, options.workdir / "calibration")
+    keep_figures(options.json, figures, page)
+    print(page(figures))
+
+
+def _measured(chosen: Iterable[Student], path: Path, seed: int) -> dict[str, Any]:
+    """Every student, and the largest member of every family in both precisions, as far as not known yet."""
+    known = known_figures(path)
+    host = Host()
+    chosen = list(chosen)
+    for family in dict.fromkeys(one.family for one in chosen):
+        for precision in ("fp32", "int8"):
+            if (key := f"{seed} {family} origin {precision}") not in known:
+                known[key] = _sizes(Student(key, family, precision, lambda f=family: origin(f)), path.parent)  # type: ignore[misc]
+                _keep(path, known)
+    for number, student in enumerate(chosen):
+        if (key := f"{seed} {student.name}") in known:
+            continue
+        tell(md.Event("students", number, len(chosen), f"{student.name}, {student.precision}"))
+        folder = path.parent / "files"
+        found = _sizes(student, path.parent)
+        files: dict[Format, Path] = {fmt: folder / f"student{suffix_of(fmt)}" for fmt in _TIMED}
+        for fmt, file in files.items():
+            found[f"{fmt} kernels"] = [asdict(kernel) for kernel in kernels(file)["main"]]
+        for turn in range(2):
+            for fmt, file in files.items():
+                measured = host.measure(file, fmt, processes=_PROCESSES, samples=_SAMPLES)
+                if measured is not None:
+                    found[f"{fmt} ms {turn}"] = measured.p50_ms
+                    found[f"{fmt} verdict {turn}"] = measured.verdict
+        found["load"] = os.getloadavg()[0]
+        known[key] = found
+        _keep(path, known)
+        shutil.rmtree(folder)
+    return {key: value for key, value in known.items() if key.startswith(f"{seed} ")}
+
+
+def _sizes(student: Student, workdir: Path) -> dict[str, Any]:
+    """A student's files, their bytes, and what the search would know of it."""
+    module = student.build()
+    inputs = FAMILIES[student.family][2](1)
+    known = amounts(layer_shapes(module, lambda net: net(*inputs.values()), ()))
+    program = program_of(student.family, module, student.precision)
+    folder = workdir / "files"
+    folder.mkdir(parents=True, exist_ok=True)
+    sizes = {fmt: size_bytes(md.convert(program, folder / f"student{suffix_of(fmt)}")) for fmt in FORMATS}
+    return {
+        "family": student.family,
+        "precision": student.precision,
+        "amounts": asdict(known),
+        "parameters": sum(value.numel() for value in module.parameters()),
+        "bytes": sizes,
+    }
+
+
+def _keep(path: Path, known: Mapping[str, Any]) -> None:
+    keep_figures(path, known, lambda _: "")
+    path.with_suffix(".md").unlink()
+
+
+def _judged(table: LatencyTable, found: Mapping[str, Any], calibration: Path) -> dict[str, Any]:
+    lines = _macs_lines(calibration)
+    rows = []
+    for name, one in found.items():
+        if "tflite ms 0" not in one:
+            continue
+        anchor = found[f"{name.split()[0]} {one['family']} origin {one['precision']}"]
+        row: dict[str, Any] = {
+            "name": name,
+            "family": one["family"],
+            "precision": one["precision"],
+            "load": one["load"],
+        }
+        for fmt in _TIMED:
+            called = [Kernel(**kernel) for kernel in one[f"{fmt} kernels"]]
+            prediction = table.predicted(called, fmt)
+            both = one[f"{fmt} ms 0"], one[f"{fmt} ms 1"]
+            measured = sum(both) / 2
+            macs = lines[fmt][0] + lines[fmt][1] * sum(kernel.macs for kernel in called)
+            row[fmt] = {
+                "measured_ms": round(measured, 5),
+                "predicted_ms": round(prediction.latency_ms, 5),
+                "error": round(prediction.latency_ms / measured - 1, 4),
+                "repeated": round(abs(both[1] - both[0]) / measured, 4),
+                "macs_error": round(macs / measured - 1, 4),
+                "unknown": list(prediction.unknown),
+            }
+        for fmt in FORMATS:
+            cost = CostModel({"fp32": 4.0, "int8": 1.0}[one["precision"]])
+            cost.correct((fmt, "size_bytes"), Amounts(**anchor["amounts"]), anchor["bytes"][fmt])
+            predicted = cost.predict((fmt, "size_bytes"), Amounts(**one["amounts"]))
+            row[f"{fmt} bytes"] = {
+                "measured": one["bytes"][fmt],
+                "predicted": round(predicted),
+                "error": round(predicted / one["bytes"][fmt] - 1, 5),
+            }
+        rows.append(row)
+    return {"latency": _summary(rows), "bytes": _bytes(rows), "table": _of_table(table), "students": rows}
+
+
+def _macs_lines(calibration: Path) -> dict[str, tuple[float, float]]:
+    """For each runtime a line through multiply-accumulates, by relative least squares on the calibration's networks."""
+    found: dict[str, tuple[float, float]] = {}
+    for fmt in _TIMED:
+        points = []
+        for path in sorted(calibration.glob("*-*.json")):
+            for unit in known_figures(path).values():
+                for file in unit.get("files", ()):
+                    if file["whole"] and unit["runtime"]["name"] == {"tflite": "LiteRT", "onnx": "onnxruntime"}[fmt]:
+                        points.append((sum(Kernel(**kernel).macs for kernel in file["kernels"]), file["ms"]))
+        macs, ms = np.array(points).T
+        solved = np.linalg.lstsq(np.stack([1 / ms, macs / ms], 1), np.ones(len(ms)), rcond=None)[0]
+        found[fmt] = (float(solved[0]), float(solved[1]))
+    return found
+
+
+def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    found = {}
+    for fmt in _TIMED:
+        for precision in ("fp32", "int8"):
+            cells = [row[fmt] for row in rows if row["precision"] == precision]
+            if cells:
+                found[f"{fmt} {precision}"] = _of_cells(cells)
+    found["all"] = _of_cells([row[fmt] for row in rows for fmt in _TIMED])
+    return found
+
+
+def _of_cells(cells: list[dict[str, Any]]) -> dict[str, Any]:
+    errors = np.array([abs(cell["error"]) for cell in cells])
+    repeated = np.array([cell["repeated"] for cell in cells])
+    macs = np.array([abs(cell["macs_error"]) for cell in cells])
+    return {
+        "files": len(cells),
+        "within": round(float(np.mean(errors <= np.maximum(0.10, 2 * repeated))), 3),
+        "median_error": round(float(np.median(errors)), 4),
+        "p95_error": round(float(np.quantile(errors, 0.95)), 4),
+        "bias": round(float(np.median([cell["error"] for cell in cells])), 4),
+        "macs_median_error": round(float(np.median(macs)), 4),
+        "repeatability_median": round(float(np.median(repeated)), 4),
+        "repeatability_p95": round(float(np.quantile(repeated, 0.95)), 4),
+    }
+
+
+def _bytes(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    found = {}
+    for fmt in FORMATS:
+        for precision in ("fp32", "int8"):
+            errors = np.array([abs(row[f"{fmt} bytes"]["error"]) for row in rows if row["precision"] == precision])
+            if len(errors):
+                found[f"{fmt} {precision}"] = {
+                    "files": len(errors),
+                    "within": round(float(np.mean(errors <= 0.01)), 3),
+                    "median_error": round(float(np.median(errors)), 5),
+                    "largest_error": round(float(errors.max()), 5),
+                }
+    return found
+
+
+def _of_table(table: LatencyTable) -> dict[str, Any]:
+    return {
+        "cpu": table.device.cpu,
+        "networks": table.networks,
+        **{
+            fmt: {
+                "runtime": f"{one.runtime.name} {one.runtime.version}",
+                "files": one.files,
+                "kinds": len(one.kinds),
+                "holdout_error": round(one.error, 4),
+                "repeatability": round(one.repeatability, 4),
+            }
+            for fmt, one in table.formats.items()
+        },
+    }
+
+
+def page(found: Mapping[str, Any]) -> str:
+    """Markdown: what was predicted how well, and each student."""
+    latency, table = found["latency"], found["table"]
+    every = latency["all"]
+    half = "yes" if every["median_error"] <= 0.5 * every["macs_median_error"] else "no"
+    lines = [
+        "# How well cost is predicted",
+        "",
+        "Made by `python -m benchmarks.prediction` from `prediction.json`: this computer calibrated on"
+        f" {table['networks']} drawn networks, then {len(found['students'])} students of {len(FAMILIES)} families",
+        f"that no fit has seen. Processor: {table['cpu']}, one thread.",
+        "",
+        "## Latency",
+        "",
+        "`within` counts predictions off by at most 10 %, or by twice what the same file differs from itself when",
+        "measured again. The last columns are a line through multiply-accumulates, fitted to the same calibration.",
+        "",
+        "| | files | within | median error | 95 % below | bias | measured twice, median | by MACs, median |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, one in latency.items():
+        lines.append(
+            f"| {name} | {one['files']} | {100 * one['within']:.0f} % | {100 * one['median_error']:.1f} % |"
+            f" {100 * one['p95_error']:.1f} % | {100 * one['bias']:+.1f} % |"
+            f" {100 * one['repeatability_median']:.1f} % | {100 * one['macs_median_error']:.0f} % |"
+        )
+    lines += [
+        "",
+        f"Asked for were 95 % within: {'reached' if every['within'] >= 0.95 else 'missed'}."
+        f" At most half the error of the line through MACs: {half}.",
+        "",
+        "The tables say of themselves, on networks of their own kind that were held out:",
+        "",
+        "| | files timed | kinds of kernels | 95 % within | measured twice, 95 % within |",
+        "|---|---|---|---|---|",
+    ]
+    for fmt in _TIMED:
+        one = table[fmt]
+        lines.append(
+            f"| {one['runtime']} | {one['files']} | {one['kinds']} | {100 * one['holdout_error']:.0f} % |"
+            f" {100 * one['repeatability']:.0f} % |"
+        )
+    lines += [
+        "",
+        "## Bytes",
+        "",
+        "As the search predicts them: the largest member of the family is written once, and the difference computed.",
+        "",
+        "| | files | within 1 % | median error | largest |",
+        "|---|---|---|---|---|",
+    ]
+    for name, one in found["bytes"].items():
+        lines.append(
+            f"| {name} | {one['files']} | {100 * one['within']:.0f} % | {100 * one['median_error']:.2f} % |"
+            f" {100 * one['largest_error']:.2f} % |"
+        )
+    lines += [
+        "",
+        "## Each student",
+        "",
+        "| student | stored as | LiteRT ms | predicted | onnxruntime ms | predicted |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in found["students"]:
+        cells = " | ".join(
+            f"{row[fmt]['measured_ms']:.4f} | {row[fmt]['predicted_ms']:.4f} ({100 * row[fmt]['error']:+.0f} %)"
+            for fmt in _TIMED
+        )
+        lines.append(f"| {row['name'].partition(' ')[2]} | {row['precision']} | {cells} |")
+    return "\n".join([*lines, ""])
+
+
+if __name__ == "__main__":
+    main()
