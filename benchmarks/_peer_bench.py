@@ -55,9 +55,9 @@ class Effort:
     schedule: md.Schedule
 
 
-_ONE = md.Recipe(epochs=1)
 FULL = Effort(TEACHER_RECIPE, md.Schedule())
-QUICK = Effort(_ONE, md.Schedule(cut_steps=1, distill=_ONE, quantize=_ONE, stretch=1.0, quick=_ONE, rounds=1))
+_FEW, _ONE = md.Recipe(epochs=4), md.Recipe(epochs=1)
+QUICK = Effort(_FEW, md.Schedule(cut_steps=1, distill=_FEW, quantize=_ONE, stretch=1.0, quick=_ONE, rounds=1))
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ _QUICK_METHODS = ("alone", OURS)
 def main() -> None:
     """Fills in the cells that are missing; writes the figures, the page and the plot after each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one budget, two methods, one seed, an epoch each")
+    parser.add_argument("--quick", action="store_true", help="one budget, two methods, one seed, a few epochs each")
     parser.add_argument("--json", type=Path, default=Path("docs/benchmarks/peers.json"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--workdir", type=Path, default=Path("runs/peers"))
