@@ -202,7 +202,7 @@ def page(found: Mapping[str, Any]) -> str:
     lines = [
         "# Random budgets",
         "",
-        "Made by `python -m benchmarks.budgets` from `budgets.json`: spoken digits, short trainings, TFLite on the host.",
+        "Made by `python -m benchmarks.budgets` from `budgets.json`: spoken digits, short trainings, TFLite.",
         "",
         f"- {sum(one['met'] for one in kept)} of {len(kept)} feasible budgets met as measured; the tightest limit used"
         f" to 92 % or more in {well}; at least as good as a network from scratch of the same bytes in {beaten}.",
