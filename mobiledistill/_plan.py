@@ -51,6 +51,13 @@ class Plan:
                 f"The plan drops {wrong_paths[0]!r:.60}, which is no path of a block; write paths as text."
             )
         object.__setattr__(self, "dropped", tuple(self.dropped))  # JSON has lists alone
+        for path, bits in self.layer_bits.items():
+            if bits not in (4, 8):
+                raise InputError(f"The plan stores {path!r} in {bits} bits; integer kernels have weights of 4 or 8.")
+        if unranked := [path for path, rank in self.ranks.items() if rank < 1]:
+            raise InputError(
+                f"The plan gives {unranked[0]!r} a product of rank {self.ranks[unranked[0]]}; a rank is 1 or more."
+            )
         for name, kept in self.channels.items():
             most = self.original_channels.get(name)
             if most is None or not 1 <= kept <= most:

@@ -45,3 +45,16 @@ def test_what_is_no_plan_is_refused(text: str) -> None:
 def test_channels_are_whole_numbers(kept: str) -> None:
     with pytest.raises(InputError, match="no whole number"):
         Plan.from_json(f'{{"channels": {{"stem": {kept}}}, "original_channels": {{"stem": 8}}}}')
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"layer_bits": {"stem": 3}}, "stores 'stem' in 3 bits; integer kernels have weights of 4 or 8"),
+        ({"layer_bits": {"stem": "4"}}, "no whole number"),
+        ({"ranks": {"head": 0}}, "gives 'head' a product of rank 0; a rank is 1 or more"),
+    ],
+)
+def test_bits_and_ranks_out_of_range_are_refused(changed: dict[str, dict[str, int]], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        Plan(**changed)  # type: ignore[arg-type]  # what is refused
