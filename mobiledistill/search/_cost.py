@@ -15,8 +15,33 @@ __all__ = ["LATENCIES", "Amounts", "CostModel", "Target", "amounts"]
 Target = tuple[Format, str]
 """A format and the name of a limit, for example ``("tflite", "size_bytes")``."""
 
-_BYTES_PER_CHANNEL = 12.0  # a float scale, a 32-bit bias and its scale
-_BYTES_PER_LAYER = 300.0  # its operator, and the tensors that this reads and writes
+
+@dataclass(frozen=True)
+class _Layout:
+    """Bytes beside the weights.
+
+    Attributes:
+        channel: a bias; in integers its scale, the weights' scale and zero point too.
+        layer: an operator, the tensors it reads and writes, their names.
+    """
+
+    channel: float
+    layer: float
+
+
+_FLOATS: dict[Format, _Layout] = {
+    "tflite": _Layout(4.0, 200.0),
+    "onnx": _Layout(4.0, 130.0),
+    "coreml": _Layout(5.5, 140.0),  # what lies between weights so that each begins at a multiple of 64
+}
+_INTEGERS: dict[Format, _Layout] = {
+    "tflite": _Layout(11.5, 540.0),  # layers of one width share their zero points, which no sum over layers tells
+    "onnx": _Layout(9.1, 350.0),
+    "coreml": _Layout(9.3, 930.0),
+}
+"""Measured on files of two families of networks; benchmarks/prediction.py shows what they come to on others."""
+
+_INTEGER_BYTES = 1.0  # weights of so many bytes or fewer have scales
 _MACS_PER_LAYER = 20_000.0  # as many as take the time that calling an operator takes
 LATENCIES = ("latency_ms", "latency_share")
 """The limits on time; both grow with multiply-accumulates."""
@@ -96,7 +121,7 @@ class CostModel:
 
     def predict(self, target: Target, network: Amounts) -> float:
         """The predicted quantity, in the unit of the target's limit."""
-        raw = self._raw(target[1], network)
+        raw = self._raw(target, network)
         points = self.points.get(target, [])
         if not points:
             return raw if target[1] not in LATENCIES else 0.0
@@ -109,15 +134,17 @@ class CostModel:
 
     def correct(self, target: Target, network: Amounts, measured: float) -> None:
         """Learns what a network really cost."""
-        raw = self._raw(target[1], network)
+        raw = self._raw(target, network)
         others = [point for point in self.points.get(target, []) if point[0] != raw]
         self.points[target] = sorted([*others, (raw, measured)])
 
-    def _raw(self, name: str, network: Amounts) -> float:
+    def _raw(self, target: Target, network: Amounts) -> float:
+        format, name = target
         if name in LATENCIES:
             return network.macs + network.layers * _MACS_PER_LAYER
+        layout = (_INTEGERS if self.bytes_per_weight <= _INTEGER_BYTES else _FLOATS)[format]
         stored = network.weights * self.bytes_per_weight
-        return stored + network.channels * _BYTES_PER_CHANNEL + network.layers * _BYTES_PER_LAYER
+        return stored + network.channels * layout.channel + network.layers * layout.layer
 
     def _prior_slope(self, name: str, raw: float, measured: float) -> float:
         if name in LATENCIES:

@@ -1,0 +1,81 @@
+"""What the cost model says of files that were really written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import mobiledistill as md
+from converters import Format, size_bytes, suffix_of
+from mobiledistill.prune import LayerShape, layer_shapes
+from mobiledistill.search import Amounts, CostModel, amounts
+
+IMAGE = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+def net(width: int) -> nn.Module:
+    torch.manual_seed(width)
+    return nn.Sequential(
+        nn.Conv2d(3, width, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(width, 2 * width, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(2 * width, 3 * width, 1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(3 * width, 10),
+    ).eval()
+
+
+def written(module: nn.Module, fmt: Format, precision: str, folder: Path) -> int:
+    program = md.Program(module, {"image": IMAGE[:1]}, ("y",))
+    if precision == "int8":
+        (program,) = md.quantize.post_training(program, {"image": IMAGE})
+    return size_bytes(md.convert(program, folder / f"net{suffix_of(fmt)}"))
+
+
+def amounts_of(module: nn.Module) -> Amounts:
+    return amounts(layer_shapes(module, lambda one: (one(IMAGE[:1]),), ()))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("fmt", ["tflite", "onnx", "coreml"])
+def test_bytes_of_a_narrower_network_are_known_from_the_wider_ones_file(
+    fmt: Format, precision: str, tmp_path: Path
+) -> None:
+    wide, narrow = net(40), net(24)
+    cost = CostModel({"fp32": 4.0, "int8": 1.0}[precision])
+    cost.correct((fmt, "size_bytes"), amounts_of(wide), written(wide, fmt, precision, tmp_path))
+
+    predicted = cost.predict((fmt, "size_bytes"), amounts_of(narrow))
+
+    assert predicted == pytest.approx(written(narrow, fmt, precision, tmp_path), rel=0.02)
+
+
+def test_formats_differ_in_what_a_channel_costs() -> None:
+    channel = Amounts(channels=1000.0)
+    floats, integers = CostModel(4.0), CostModel(1.0)
+
+    def predicted(cost: CostModel, fmt: Format) -> float:
+        return cost.predict((fmt, "size_bytes"), channel)
+
+    assert predicted(floats, "tflite") == pytest.approx(4000)  # a float bias
+    assert predicted(integers, "tflite") > predicted(integers, "onnx") > 2 * predicted(floats, "onnx")
+
+
+def test_a_layer_is_charged_as_it_is_stored() -> None:
+    layer = LayerShape(name="a", weights=100, macs=1000, channels=10, writes="a", reads=None)
+    half = amounts([layer], {"a": 0.5})
+    assert (half.weights, half.channels, half.macs, half.layers) == (50, 5, 500, 1)
+
+
+def test_a_latency_is_not_bytes() -> None:
+    cost = CostModel(1.0)
+    small, large = Amounts(macs=1e6, layers=5), Amounts(macs=4e6, layers=5)
+    assert cost.predict(("tflite", "latency_ms"), large) == 0.0  # nothing is known yet, so nothing binds
+    cost.correct(("tflite", "latency_ms"), large, 4.0)
+    assert 0 < cost.predict(("tflite", "latency_ms"), small) < 4.0
