@@ -2,7 +2,17 @@
 
 from mobiledistill.prune._blocks import residual_blocks, without_blocks
 from mobiledistill.prune._graph import Run
-from mobiledistill.prune._groups import ChannelGroup, LayerShape, Trials, channel_groups, cut, layer_shapes
+from mobiledistill.prune._groups import (
+    ChannelGroup,
+    FixedGroup,
+    LayerShape,
+    Trials,
+    channel_groups,
+    cut,
+    examined_groups,
+    fixed_groups,
+    layer_shapes,
+)
 from mobiledistill.prune._importance import (
     Activation,
     BatchNormScale,
@@ -28,6 +38,7 @@ __all__ = [
     "BatchNormScale",
     "ChannelGroup",
     "Fisher",
+    "FixedGroup",
     "Importance",
     "LayerShape",
     "Magnitude",
@@ -37,6 +48,8 @@ __all__ = [
     "Trials",
     "channel_groups",
     "cut",
+    "examined_groups",
+    "fixed_groups",
     "follow",
     "hold_zeros",
     "importance",

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from converters import InputError
 from mobiledistill.prune._graph import Run
+from mobiledistill.prune._recurrent import RECURRENT
 
 __all__ = ["Skip", "residual_blocks", "without_blocks"]
 
@@ -87,7 +88,7 @@ def _alike(given: Any, returned: Any) -> bool:
 
 
 def _layers(part: nn.Module) -> list[nn.Module]:
-    kinds = (nn.Conv1d, nn.Conv2d, nn.Linear, nn.MultiheadAttention)
+    kinds = (nn.Conv1d, nn.Conv2d, nn.Linear, nn.MultiheadAttention, *RECURRENT)
     return [layer for layer in part.modules() if isinstance(layer, kinds)]
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 from torch.utils._pytree import tree_map_only
 
+from mobiledistill.prune._recurrent import RECURRENT, Units, standing_in, units_pruner
 from mobiledistill.quantize import KeepFloat
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "dependency_graph",
     "ends",
     "forward",
+    "group_of",
     "is_depthwise",
     "learning",
     "prune",
@@ -31,7 +33,7 @@ __all__ = [
 Run = Callable[[nn.Module], tuple[Tensor, ...]]
 """Runs a module on example inputs, every signature of it, and returns all outputs."""
 
-LAYERS = (nn.Conv2d, nn.Linear)
+LAYERS = (nn.Conv1d, nn.Conv2d, nn.Linear)
 WRITERS = (*LAYERS, nn.Embedding)
 
 
@@ -39,7 +41,7 @@ def coupled(module: nn.Module, graph: Any) -> dict[str, Any]:
     """Torch-Pruning's groups by our names, in the module's own order."""
     order = {path: place for place, (path, _) in enumerate(module.named_modules())}
     named = {}
-    for group in graph.get_all_groups(root_module_types=list(LAYERS)):
+    for group in graph.get_all_groups(root_module_types=[*LAYERS, Units]):
         writers, _ = ends(module, group)
         if writers:
             named[min(writers, key=order.__getitem__)] = group
@@ -50,11 +52,17 @@ def dependency_graph(module: nn.Module, run: Run) -> Any:
     import torch_pruning as tp
 
     run = _without_last_islands(module, run)
-    with warnings.catch_warnings(), learning(module):  # the graph is read off the gradients' one
+    # The graph is read off the gradients' one.
+    with warnings.catch_warnings(), learning(module), standing_in(module) as stood_for:
         warnings.simplefilter("ignore")
         # ignored_params: the constructor's own default is a list shared between all graphs of the process.
         return tp.DependencyGraph().build_dependency(
-            module.eval(), example_inputs=(), forward_fn=lambda model, _: run(model), ignored_params=[]
+            module.eval(),
+            example_inputs=(),
+            forward_fn=lambda model, _: run(model),
+            customized_pruners={Units: units_pruner()},
+            ignored_layers=stood_for,
+            ignored_params=[],
         )
 
 
@@ -119,48 +127,93 @@ def _hooked(hook: Callable[..., Any]) -> Iterator[None]:
 
 def prune(module: nn.Module, graph: Any, name: str, gone: list[int]) -> None:
     """Cuts channels of a group out of the module, in place; what was frozen stays frozen."""
-    import torch_pruning as tp
-
     frozen = [path for path, parameter in module.named_parameters() if not parameter.requires_grad]
-    layer = module.get_submodule(name)
-    by_type = tp.prune_linear_out_channels
-    if isinstance(layer, nn.Embedding):
-        by_type = tp.prune_embedding_out_channels
-    elif isinstance(layer, nn.Conv2d):
-        by_type = tp.prune_depthwise_conv_out_channels if is_depthwise(layer) else tp.prune_conv_out_channels
-    graph.get_pruning_group(layer, by_type, idxs=gone).prune()
+    group_of(module, graph, name, gone).prune(record_history=False)
     for path in frozen:
         module.get_parameter(path).requires_grad_(False)
 
 
+def group_of(module: nn.Module, graph: Any, name: str, channels: list[int]) -> Any:
+    """Some channels of a group, with everything that is coupled with them."""
+    import torch_pruning as tp
+
+    root = module.get_submodule(name)
+    writing = tp.prune_linear_out_channels
+    if isinstance(root, RECURRENT):
+        root = next(part for part in graph.module2node if isinstance(part, Units) and part.layer is root)
+        writing = graph.get_pruner_of_module(root).prune_out_channels
+    elif isinstance(root, nn.Embedding):
+        writing = tp.prune_embedding_out_channels
+    elif isinstance(root, nn.Conv1d | nn.Conv2d):
+        writing = tp.prune_depthwise_conv_out_channels if is_depthwise(root) else tp.prune_conv_out_channels
+    return graph.get_pruning_group(root, writing, idxs=channels)
+
+
 def ends(module: nn.Module, group: Any) -> tuple[list[str], list[str]]:
-    paths = {id(part): path for path, part in module.named_modules() if isinstance(part, WRITERS)}
+    """Paths of the layers that write a group, and of those that read it."""
+    paths = {id(part): path for path, part in module.named_modules() if isinstance(part, (*WRITERS, *RECURRENT))}
     writers: list[str] = []
     readers: list[str] = []
     for item in group:
-        path = paths.get(id(item.dep.target.module))
-        if path is None:
-            continue
-        is_writer = "out_channels" in item.dep.handler.__name__
-        (writers if is_writer else readers).append(path)
+        part = item.dep.target.module
+        path = paths.get(id(part.layer if isinstance(part, Units) else part))
+        found = writers if "out_channels" in item.dep.handler.__name__ else readers
+        if path is not None and path not in found:
+            found.append(path)
     return writers, readers
 
 
 def scorable(group: Any) -> list[Any]:
-    """A group as Torch-Pruning's criteria read it: they sort places, but not the channels that these belong to."""
+    """A group as Torch-Pruning's criteria read it.
+
+    They sort places, but not the channels that these belong to. And they know nothing of recurrent layers, whose gates
+    look like linear layers to them.
+    """
     from torch_pruning._helpers import GroupItem
 
     items = []
     for item in group:
         order = sorted(range(len(item.idxs)), key=item.idxs.__getitem__)
-        one = GroupItem(item.dep, [item.idxs[place] for place in order])
-        one.root_idxs = [item.root_idxs[place] for place in order]
-        items.append(one)
+        for dep in _linears(item.dep):
+            one = GroupItem(dep, [item.idxs[place] for place in order])
+            one.root_idxs = [item.root_idxs[place] for place in order]
+            items.append(one)
     return items
 
 
+def _linears(dep: Any) -> list[Any]:
+    """What a dependency on units is to a criterion: on a linear layer for each matrix that has a row or column each."""
+    import torch_pruning as tp
+    from torch_pruning.dependency.dependency import Dependency
+    from torch_pruning.dependency.node import Node
+
+    units = dep.target.module
+    if not isinstance(units, Units):
+        return [dep]
+
+    def one(kind: str, writes: bool) -> Any:
+        weight = units.tensor(kind)
+        linear = nn.Linear(1, 1, bias=False)
+        linear.weight = nn.Parameter(_by_unit(weight.detach(), units.size) if writes else weight.detach())
+        if weight.grad is not None:
+            linear.weight.grad = _by_unit(weight.grad, units.size) if writes else weight.grad
+        handler = tp.prune_linear_out_channels if writes else tp.prune_linear_in_channels
+        node = Node(linear, None)
+        return Dependency(handler, handler, node, node)
+
+    if "in_channels" in dep.handler.__name__:
+        return [one("weight_ih", writes=False)]
+    return [one("weight_ih", writes=True), one("weight_hh", writes=True), one("weight_hh", writes=False)]
+
+
+def _by_unit(gates: Tensor, size: int) -> Tensor:
+    """A row for each unit, from a row for each of its gates."""
+    return gates.reshape(-1, size, gates.shape[1]).transpose(0, 1).flatten(1)
+
+
 def is_depthwise(layer: nn.Module) -> bool:
-    return isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels and layer.groups > 1
+    """Whether every channel has a filter of its own."""
+    return isinstance(layer, nn.Conv1d | nn.Conv2d) and layer.groups == layer.in_channels and layer.groups > 1
 
 
 def forward(module: nn.Module, run: Run) -> tuple[Tensor, ...]:

@@ -26,10 +26,23 @@ from mobiledistill.prune._graph import (
     is_depthwise,
     prune,
 )
+from mobiledistill.prune._proof import MIXED_UP, first_line, objection
+from mobiledistill.prune._recurrent import RECURRENT, matrices
 
-__all__ = ["ChannelGroup", "LayerShape", "Trials", "channel_groups", "cut", "layer_shapes"]
+__all__ = [
+    "ChannelGroup",
+    "FixedGroup",
+    "LayerShape",
+    "Trials",
+    "channel_groups",
+    "cut",
+    "examined_groups",
+    "fixed_groups",
+    "layer_shapes",
+]
 
 _OF_LAYERS = ("weight", "bias")
+_OF_INPUTS = ("weight_ih", "weight_ih_l0", "weight_ih_l0_reverse")  # of recurrent layers: those that units do not read
 _BLOCKS = (1, 4, 8, 16, 24, 32, 48, 64, 96, 128)  # channels that can only leave together, tried in this order
 
 
@@ -86,27 +99,48 @@ class LayerShape:
     bits: str | None = None
 
 
-def channel_groups(module: nn.Module, run: Run) -> tuple[ChannelGroup, ...]:
-    """The groups of channels that can be cut without changing the module's outputs' shapes.
+@dataclass(frozen=True)
+class FixedGroup:
+    """Channels that stay, and why.
 
-    Every group is tried on a copy (one channel cut, one forward pass). Where that breaks the module, larger blocks of
-    neighbours are tried, so that attention heads leave as a whole; what cannot be cut in any way is left alone. The
-    module must count its heads by the width it finds, not by a number it was made with.
+    Attributes:
+        name: path of the first layer that writes them.
+        reason: why they cannot be cut.
+    """
+
+    name: str
+    reason: str
+
+
+def channel_groups(module: nn.Module, run: Run) -> tuple[ChannelGroup, ...]:
+    """The groups of channels that can be cut, so that what is left computes what it did before.
+
+    Every group is tried on a copy: cut, the module must answer as it does when nothing reads these channels any more.
+    Where it does not, larger blocks of neighbours are tried, so that attention heads leave as a whole; what cannot be
+    cut in any way is left alone. The module must count its heads by the width it finds, not by a number it was made
+    with.
 
     Args:
         module: a float module; not changed.
         run: runs the module on example inputs.
     """
-    expected = _output_shapes(module, run)
-    found = []
-    for name, group in coupled(module, dependency_graph(module, run)).items():
-        width = len(group[0].idxs)
-        blocks = [block for block in _BLOCKS if block < width and width % block == 0]
-        block = next((block for block in blocks if _survives_cut(module, name, run, expected, block)), None)
-        if block is not None:
-            writers, readers = ends(module, group)
-            found.append(ChannelGroup(name, width, tuple(writers), tuple(readers), block))
-    return tuple(found)
+    return tuple(group for group in examined_groups(module, run) if isinstance(group, ChannelGroup))
+
+
+def fixed_groups(module: nn.Module, run: Run) -> tuple[FixedGroup, ...]:
+    """The groups of channels that cannot be cut, with the reasons."""
+    return tuple(group for group in examined_groups(module, run) if isinstance(group, FixedGroup))
+
+
+def examined_groups(module: nn.Module, run: Run) -> tuple[ChannelGroup | FixedGroup, ...]:
+    """All groups of channels, those that can be cut and those that cannot."""
+    expected = forward(module, run)
+    try:
+        found = coupled(module, dependency_graph(module, run))
+    except Exception as error:  # whatever Torch-Pruning does not understand
+        reason = f"what is coupled cannot be found out ({first_line(error)})"
+        return tuple(FixedGroup(path, reason) for path, part in module.named_modules() if isinstance(part, LAYERS))
+    return tuple(_examined(module, run, name, group, expected) for name, group in found.items())
 
 
 def layer_shapes(
@@ -115,33 +149,42 @@ def layer_shapes(
     """Weights and multiply-accumulates of every layer and embedding, with the groups and blocks they shrink with."""
     blocks = tuple(blocks)
     positions: dict[str, int] = {}
-    layers = {path: part for path, part in module.named_modules() if isinstance(part, WRITERS)}
+    layers = {path: part for path, part in module.named_modules() if isinstance(part, (*WRITERS, *RECURRENT))}
 
-    def hook_for(path: str) -> Any:
-        def hook(_: nn.Module, __: Any, output: Tensor) -> None:
-            passes = output[0].numel() // layers[path].weight.shape[0]
-            positions[path] = positions.get(path, 0) + (passes if isinstance(layers[path], LAYERS) else 0)
+    def hook_for(path: str, layer: nn.Module) -> Any:
+        def hook(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            if isinstance(layer, RECURRENT):
+                passes = getattr(inputs[0], "data", inputs[0]).numel() // layer.input_size
+            else:
+                passes = output[0].numel() // layer.get_parameter("weight").shape[0]
+            positions[path] = positions.get(path, 0) + (0 if isinstance(layer, nn.Embedding) else passes)
 
         return hook
 
-    hooks = [part.register_forward_hook(hook_for(path)) for path, part in layers.items()]
+    hooks = [part.register_forward_hook(hook_for(path, part)) for path, part in layers.items()]
     forward(module, run)
     for handle in hooks:
         handle.remove()
     writes = {path: group.name for group in groups for path in group.writers}
-    reads = {path: group.name for group in groups for path in group.readers}
-    return tuple(
-        LayerShape(
-            name=path,
-            weights=part.weight.numel(),
-            macs=part.weight.numel() * positions.get(path, 0),
-            channels=part.weight.shape[0] if isinstance(part, LAYERS) else 0,
-            writes=writes.get(path),
-            reads=None if is_depthwise(part) else reads.get(path),
-            blocks=tuple(block for block in blocks if path.startswith(f"{block}.")),
-        )
-        for path, part in layers.items()
-    )
+    # A recurrent layer hears its own units too; here it is what it is given that counts.
+    reads = {path: group.name for group in groups for path in group.readers if path in group.writers}
+    reads.update({path: group.name for group in groups for path in group.readers if path not in group.writers})
+    shapes = []
+    for path, part in layers.items():
+        for name, weight in _weights(part):
+            by_units = isinstance(part, RECURRENT) and name not in _OF_INPUTS
+            shapes.append(
+                LayerShape(
+                    name=path if name == "weight" else f"{path}.{name}",
+                    weights=weight.numel(),
+                    macs=weight.numel() * positions.get(path, 0),
+                    channels=0 if isinstance(part, nn.Embedding) else weight.shape[0],
+                    writes=writes.get(path),
+                    reads=None if is_depthwise(part) else (writes if by_units else reads).get(path),
+                    blocks=tuple(block for block in blocks if path.startswith(f"{block}.")),
+                )
+            )
+    return tuple(shapes)
 
 
 def cut(module: nn.Module, run: Run, channels: Mapping[str, int], scores: Mapping[str, Tensor]) -> nn.Module:
@@ -150,9 +193,13 @@ def cut(module: nn.Module, run: Run, channels: Mapping[str, int], scores: Mappin
     Where channels leave in blocks, ``channels`` counts whole ones and ``scores`` are equal within each.
     """
     smaller = copy.deepcopy(module)
+    if not channels:
+        return smaller
     graph = dependency_graph(smaller, run)  # follows every cut by itself
     widths = {name: len(group[0].idxs) for name, group in coupled(smaller, graph).items()}
     for name, kept in channels.items():
+        if name not in widths:
+            raise InputError(f"There is no group of channels {name!r}; there are {', '.join(widths)}.")
         width = widths[name]
         if not 1 <= kept <= width:
             raise InputError(f"Group {name!r} has {width} channels, so it cannot keep {kept}; keep 1 to {width}.")
@@ -180,6 +227,8 @@ class Trials:
         """The module without the channels ``gone`` of the group ``name``; afterwards it is whole again."""
         parts = list(self._module.modules())
         before = [(part, dict(part._parameters), dict(part._buffers), dict(part.__dict__)) for part in parts]
+        if self._graph is None:
+            self._graph = dependency_graph(self._module, self._run)
         prune(self._module, self._graph, name, gone)
         try:
             yield self._module
@@ -188,18 +237,27 @@ class Trials:
                 part.__dict__.update(attributes)
                 part._parameters.update(parameters)
                 part._buffers.update(buffers)
-            if any(name for _, parameters, _, _ in before for name in parameters if not name.endswith(_OF_LAYERS)):
-                self._graph = dependency_graph(self._module, self._run)  # it follows free parameters by identity
+            layers = [parameters for part, parameters, _, _ in before if not isinstance(part, RECURRENT)]
+            if any(name for parameters in layers for name in parameters if not name.endswith(_OF_LAYERS)):
+                self._graph = None  # it follows free parameters by identity
 
 
-def _survives_cut(module: nn.Module, name: str, run: Run, expected: list[tuple[int, ...]], block: int) -> bool:
-    trial = copy.deepcopy(module)
-    try:
-        prune(trial, dependency_graph(trial, run), name, list(range(block)))
-        return _output_shapes(trial, run) == expected
-    except Exception:  # whatever breaks when a channel leaves: the group is left alone
-        return False
+def _weights(layer: nn.Module) -> list[tuple[str, Tensor]]:
+    return (
+        list(matrices(layer).items()) if isinstance(layer, RECURRENT) else [("weight", layer.get_parameter("weight"))]
+    )
 
 
-def _output_shapes(module: nn.Module, run: Run) -> list[tuple[int, ...]]:
-    return [tuple(output.shape) for output in forward(module, run)]
+def _examined(
+    module: nn.Module, run: Run, name: str, group: Any, expected: tuple[Tensor, ...]
+) -> ChannelGroup | FixedGroup:
+    width = len(group[0].idxs)
+    reasons = []
+    for block in (block for block in _BLOCKS if block < width and width % block == 0):
+        reason = objection(module, name, width, block, run, expected)
+        if reason is None:
+            writers, readers = ends(module, group)
+            return ChannelGroup(name, width, tuple(writers), tuple(readers), block)
+        reasons.append(reason)
+    plain = reasons[0] if reasons else "there is one of them"
+    return FixedGroup(name, MIXED_UP if MIXED_UP in reasons else plain)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mobiledistill.prune._graph import Run, coupled, dependency_graph, learning, scorable
 from mobiledistill.prune._groups import ChannelGroup
+from mobiledistill.prune._recurrent import RECURRENT, Units
 
 __all__ = ["Activation", "BatchNormScale", "Fisher", "Importance", "Magnitude", "Taylor", "importance"]
 
@@ -173,6 +174,8 @@ def importance(
         One score above 0 a channel, by group name; each group's scores sum to 1. Channels of one block have the same.
     """
     blocks = {group.name: group.block for group in groups}
+    if not blocks:
+        return {}
     found = coupled(module, dependency_graph(module, run))
     with learning(module):
         try:
@@ -203,12 +206,14 @@ def _listening(module: nn.Module) -> Iterator[dict[nn.Module, Tensor]]:
     """Sums the squares of what each layer reads, by channel."""
     read: dict[nn.Module, Tensor] = {}
 
-    def hear(layer: nn.Module, inputs: tuple[Tensor, ...], _: object) -> None:
-        axis = -1 if isinstance(layer, nn.Linear) else inputs[0].dim() + 1 - layer.get_parameter("weight").dim()
-        squares = inputs[0].detach().square().movedim(axis, -1)
+    def hear(layer: nn.Module, inputs: tuple[Any, ...], _: object) -> None:
+        given = inputs[0].data.detach()  # of packed sequences too
+        maps = isinstance(layer, nn.modules.conv._ConvNd)
+        axis = given.dim() + 1 - layer.get_parameter("weight").dim() if maps else -1
+        squares = given.square().movedim(axis, -1)
         read[layer] = read.get(layer, 0) + squares.reshape(-1, squares.shape[-1]).mean(0)
 
-    layers = [part for part in module.modules() if isinstance(part, nn.modules.conv._ConvNd | nn.Linear)]
+    layers = [part for part in module.modules() if isinstance(part, (nn.modules.conv._ConvNd, nn.Linear, *RECURRENT))]
     handles = [layer.register_forward_hook(hear) for layer in layers]
     try:
         yield read
@@ -222,6 +227,8 @@ def _loudness(items: _Items, read: Mapping[nn.Module, Tensor]) -> Tensor:
     total = torch.zeros(len(items[0].idxs), dtype=torch.float64)
     for item in items:
         layer = item.dep.target.module
+        if isinstance(layer, Units) and layer.is_first:
+            layer = layer.layer
         if "in_channels" in item.dep.handler.__name__ and layer in read:
             loud = read[layer].sqrt().double()[item.idxs]
             total.scatter_add_(0, torch.tensor(item.root_idxs), loud / loud.mean().clamp_min(1e-30))
