@@ -80,9 +80,12 @@ def calibrated(device: Formula, workdir: Path, progress: Callable[[Event], None]
     )
 
 
+EVENTS: list[Event] = []
+
+
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> LatencyTable:
-    return calibrated(Formula(), tmp_path_factory.mktemp("calibration"))
+    return calibrated(Formula(), tmp_path_factory.mktemp("calibration"), EVENTS.append)
 
 
 @pytest.fixture(scope="module")
@@ -131,12 +134,9 @@ def test_a_killed_calibration_goes_on(tmp_path: Path, table: LatencyTable) -> No
     assert again.asked < sum(one.files for one in table.formats.values())
 
 
-def test_progress_says_how_far_it_is(tmp_path: Path) -> None:
-    events: list[Event] = []
-    calibrated(Formula(), tmp_path, events.append)
-
-    assert [event.done for event in events] == list(range(NETWORKS + 1))
-    assert {event.total for event in events} == {NETWORKS}
+def test_progress_says_how_far_it_is(table: LatencyTable) -> None:
+    assert [event.done for event in EVENTS] == list(range(NETWORKS + 1))
+    assert {event.total for event in EVENTS} == {NETWORKS}
 
 
 def test_a_folder_of_another_calibration_is_refused(tmp_path: Path) -> None:
