@@ -22,6 +22,8 @@ from converters import InputError
 from mobiledistill._schedule import Care
 from mobiledistill._task import Batch, Head, Task
 from mobiledistill.prune import is_masked
+from mobiledistill.quantize._modules import QuantizedLayer
+from mobiledistill.quantize._weights import CodedLayer
 
 if TYPE_CHECKING:
     from mobiledistill._lesson import Lesson
@@ -173,6 +175,8 @@ class Doctor:
 
     def _look_at_student(self, lesson: Lesson) -> None:
         self._prunes = is_masked(lesson.students)
+        rounds = any(isinstance(part, CodedLayer | QuantizedLayer) for part in lesson.students.modules())
+        self._fresh = self._fresh and not rounds
         parameters = list(lesson.students.parameters())
         learning = sum(p.numel() for p in parameters if p.requires_grad)
         total = sum(p.numel() for p in parameters)

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 import mobiledistill as md
 from converters import FORMATS, Format, suffix_of
+from mobiledistill._lesson import Lesson
 from mobiledistill.distill import SoftTargets
 from mobiledistill.prune import (
     Sparsity,
@@ -27,6 +28,8 @@ from mobiledistill.prune import (
     zero_shares,
 )
 from mobiledistill.quantize import Int8, LayerScheme, Palette, WeightOnly, calibrate, freeze, prepare
+from mobiledistill.teachers import as_teacher
+from mobiledistill.train import Doctor, Illness
 from tests.networks import Residual, Stripes, settled
 
 STRIPES = Stripes(train=256, held_out=64)
@@ -201,18 +204,32 @@ def test_the_training_loop_moves_the_masks_and_takes_up_where_it_stopped(net: Tw
     assert zero_shares(other)["second"] == pytest.approx(0.8, abs=1 / 576)  # another wish is another training
 
 
-def test_the_doctor_lets_a_loss_rise_while_weights_leave(net: Two, tmp_path: Path) -> None:
-    heard: list[str] = []
-    md.train_model(
-        sparsify(net, Sparsity({"first": 0.97, "second": 0.97}, end=0.9)),
-        STRIPES,
-        md.Recipe(epochs=12, learning_rate=1e-4),
-        workdir=tmp_path,
-        teacher=net,
-        distill=SoftTargets(hard=0, soft=1),
-        progress=lambda event: heard.append(event.note) if event.phase == "doctor" else None,
-    )
-    assert not [note for note in heard if "learning_rate" in note]
+@pytest.mark.parametrize(
+    ("losses", "patient", "strict"),
+    [
+        ([0.001, *[9.0] * 40], "masked", Illness.DIVERGES),  # it rises while weights leave
+        ([1.0] * 41, "masked", Illness.LEARNS_NOTHING),
+        ([1.0] * 41, "palette", Illness.LEARNS_NOTHING),  # it need be no better than what it was made of
+    ],
+)
+def test_the_doctor_bears_with_what_pruning_does(net: Two, losses: list[float], patient: str, strict: Illness) -> None:
+    def found(student: nn.Module) -> set[Illness]:
+        doctor, taught = Doctor(), SoftTargets()
+        lesson = Lesson(STRIPES, {"main": student}, as_teacher(net), taught)
+        doctor.examine(lesson, STRIPES, STRIPES.train_batches(0), taught)
+        for epoch, loss in enumerate(losses):
+            for _ in range(4):
+                doctor.step(loss, 0.0, 1.0, 0.0)
+            doctor.epoch(epoch, len(losses), loss, None, True, dict)
+        return {finding.illness for finding in doctor.findings}
+
+    sparsity = Sparsity({"second": 0.9})
+    pruned = {
+        "masked": sparsify(net, sparsity),
+        "palette": prepare({"main": without_masks(sparsify(net, sparsity))}, Palette(4)).get_submodule("main"),
+    }
+    assert strict in found(net)
+    assert strict not in found(pruned[patient])
 
 
 # -- that they stay away -----------------------------------------------------------------------------------------------
