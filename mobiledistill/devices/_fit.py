@@ -214,19 +214,26 @@ def _pulls(
     kernels: Sequence[Kernel], expected: Floats, calls: Floats, times: Floats, weights: Floats, hyper: Hyper
 ) -> Floats:
     """Weights of the correction at each measured kernel; Gauss-Newton on times that are sums of exponentials."""
-    places = np.stack([place(kernel) for kernel in kernels])
-    kinds = np.array([kernel.kind for kernel in kernels])
-    covariance = _covariance(places, places, hyper) * (kinds[:, None] == kinds[None])
+    members: dict[str, list[int]] = defaultdict(list)
+    for number, kernel in enumerate(kernels):
+        members[kernel.kind].append(number)
+    kinds = []  # kinds say nothing of each other: each has the files that it is in, and a covariance of its own
+    for numbers in members.values():
+        places = np.stack([place(kernels[number]) for number in numbers])
+        rows = np.flatnonzero(calls[:, numbers].any(axis=1))
+        kinds.append((np.array(numbers), rows, _covariance(places, places, hyper)))
     noise = np.diag((hyper.noise / weights) ** 2)
-    correction = np.zeros(len(kernels))
-    pulls = np.zeros(len(kernels))
+    correction, pulls = np.zeros(len(kernels)), np.zeros(len(kernels))
     for _ in range(_STEPS):
         parts = calls * (expected * np.exp(correction)) / times[:, None]
         wanted = 1.0 - parts.sum(axis=1) + parts @ correction
-        shared = covariance @ parts.T
-        answers = np.linalg.solve(parts @ shared + noise, wanted)
-        pulls = parts.T @ answers
-        correction = np.clip(shared @ answers, -_MOST, _MOST)
+        system = noise.copy()
+        for own, rows, covariance in kinds:
+            mine = parts[np.ix_(rows, own)]
+            system[np.ix_(rows, rows)] += mine @ covariance @ mine.T
+        pulls = parts.T @ np.linalg.solve(system, wanted)
+        for own, _, covariance in kinds:
+            correction[own] = np.clip(covariance @ pulls[own], -_MOST, _MOST)
     return pulls
 
 

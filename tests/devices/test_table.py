@@ -18,7 +18,7 @@ from mobiledistill.devices._fit import Correction, Fitted, Hyper, amounts, place
 from mobiledistill.devices._measurement import DeviceInfo, RuntimeInfo
 from mobiledistill.devices._table import table_of
 
-HOLDOUT = (0.9, 0.95, 1.0, 1.0, 1.05, 1.1)
+HOLDOUT = tuple(float(ratio) for ratio in np.linspace(0.9, 1.1, 41))
 CALL_MS, MACS_PER_MS = 0.5, 1e6
 
 
