@@ -330,6 +330,7 @@ def _finish(
         rounds=job.rounds,
         notes=(
             *(str(note) for note in getattr(job.task, "notes", ())),
+            *source.notes,
             *(f"The doctor, {finding.told()}" for finding in job.findings),
         ),
         pictures=_pictures(job, files),

@@ -17,13 +17,15 @@ from mobiledistill._sources import Source
 from mobiledistill.factorize import FactorSite, LowRank
 from mobiledistill.prune import (
     ChannelGroup,
+    FixedGroup,
     Importance,
     LayerShape,
     Run,
     Taylor,
     Trials,
-    channel_groups,
+    check_layers_called,
     cut,
+    examined_groups,
     importance,
     layer_shapes,
     residual_blocks,
@@ -82,7 +84,10 @@ class Cuts(Source):
         self._losses = losses
         self._bits = bits
         self._criterion = criterion
-        self._groups = channel_groups(self._origin, run)
+        check_layers_called(self._origin, run, losses)
+        found = examined_groups(self._origin, run)
+        self._groups = tuple(group for group in found if isinstance(group, ChannelGroup))
+        self.notes = _told([group for group in found if isinstance(group, FixedGroup)])
         self._blocks = residual_blocks(self._origin, run)
         # A convolution's product is a second convolution over the whole map; of these only linear layers gained.
         sites = _PRODUCT.sites(self._origin, run)
@@ -221,6 +226,15 @@ class Cuts(Source):
 
     def _with_products(self, module: nn.Module, plan: Plan) -> nn.Module:
         return _PRODUCT.apply(module, plan.ranks) if plan.ranks else module
+
+
+def _told(fixed: Sequence[FixedGroup]) -> tuple[str, ...]:
+    """What could not be cut, in a line for each reason; that outputs stay goes without saying."""
+    reasons: dict[str, list[str]] = {}
+    for group in fixed:
+        if not group.is_plain:
+            reasons.setdefault(group.reason, []).append(group.name)
+    return tuple(f"The channels of {', '.join(names)} stay: {reason}." for reason, names in reasons.items())
 
 
 def _learning(module: nn.Module) -> nn.Module:

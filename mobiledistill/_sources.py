@@ -30,9 +30,11 @@ class Source(ABC):
 
     Attributes:
         sensitivity: how the loss answers to one cut at a time; None where nothing is cut.
+        notes: what people should know of it.
     """
 
     sensitivity: Sensitivity | None = None
+    notes: tuple[str, ...] = ()
 
     @abstractmethod
     def propose(self, cost: CostModel, limits: Mapping[Target, float]) -> Plan | None:

@@ -1,7 +1,7 @@
 """Pruning: what hangs together, what matters, and how to cut the rest away."""
 
 from mobiledistill.prune._blocks import residual_blocks, without_blocks
-from mobiledistill.prune._graph import Run
+from mobiledistill.prune._graph import Run, check_layers_called
 from mobiledistill.prune._groups import (
     ChannelGroup,
     FixedGroup,
@@ -47,6 +47,7 @@ __all__ = [
     "Taylor",
     "Trials",
     "channel_groups",
+    "check_layers_called",
     "cut",
     "examined_groups",
     "fixed_groups",

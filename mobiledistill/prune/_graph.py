@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 from torch.utils._pytree import tree_map_only
 
+from converters import InputError
 from mobiledistill.prune._recurrent import RECURRENT, Units, standing_in, units_pruner
 from mobiledistill.quantize import KeepFloat
 
@@ -19,6 +20,7 @@ __all__ = [
     "LAYERS",
     "WRITERS",
     "Run",
+    "check_layers_called",
     "coupled",
     "dependency_graph",
     "ends",
@@ -102,6 +104,31 @@ def _without_last_islands(module: nn.Module, run: Run) -> Run:
     return cut_short
 
 
+def check_layers_called(module: nn.Module, run: Run, losses: Callable[[nn.Module], Iterable[Tensor]]) -> None:
+    """Refuses a module that calls other layers on data than on the example inputs.
+
+    Raises:
+        InputError: the first such layer, by name.
+    """
+    paths = {part: path for path, part in module.named_modules() if isinstance(part, (*WRITERS, *RECURRENT))}
+    called: set[nn.Module] = set()
+
+    def note(part: nn.Module, *_: Any) -> None:
+        called.add(part)
+
+    with torch.no_grad(), _hooked(note):
+        run(module.eval())
+        known = set(called)
+        for _ in losses(module):
+            pass
+    if strange := [path for part, path in paths.items() if part in called - known]:
+        raise InputError(
+            f"Layer {strange[0]!r} answers on training batches but not on the example inputs, so what hangs together"
+            " with it cannot be known: which layers run may not depend on the data, nor on a signature that is not"
+            " exported. Give a student, a module without such branches."
+        )
+
+
 @contextmanager
 def learning(module: nn.Module) -> Iterator[None]:
     """While this lasts, gradients reach every weight, frozen ones too."""
@@ -126,11 +153,36 @@ def _hooked(hook: Callable[..., Any]) -> Iterator[None]:
 
 
 def prune(module: nn.Module, graph: Any, name: str, gone: list[int]) -> None:
-    """Cuts channels of a group out of the module, in place; what was frozen stays frozen."""
+    """Cuts channels of a group out of the module, in place; what was frozen or shared stays so.
+
+    Raises:
+        InputError: a weight that layers share would not be the same in all of them any more.
+    """
     frozen = [path for path, parameter in module.named_parameters() if not parameter.requires_grad]
+    shared = _shared_weights(module)
     group_of(module, graph, name, gone).prune(record_history=False)
+    for paths in shared:
+        _share_again(module, paths)
     for path in frozen:
         module.get_parameter(path).requires_grad_(False)
+
+
+def _shared_weights(module: nn.Module) -> list[list[str]]:
+    """The paths of every weight that has several."""
+    paths: dict[int, list[str]] = {}
+    for path, parameter in module.named_parameters(remove_duplicate=False):
+        paths.setdefault(id(parameter), []).append(path)
+    return [those for those in paths.values() if len(those) > 1]
+
+
+def _share_again(module: nn.Module, paths: list[str]) -> None:
+    first = module.get_parameter(paths[0])
+    for path in paths[1:]:
+        other = module.get_parameter(path)
+        if not torch.equal(other, first):
+            raise InputError(f"{path!r} and {paths[0]!r} are one weight, which cannot be cut in one of them alone.")
+        owner, _, kind = path.rpartition(".")
+        setattr(module.get_submodule(owner), kind, first)
 
 
 def group_of(module: nn.Module, graph: Any, name: str, channels: list[int]) -> Any:

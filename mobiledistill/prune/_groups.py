@@ -26,7 +26,7 @@ from mobiledistill.prune._graph import (
     is_depthwise,
     prune,
 )
-from mobiledistill.prune._proof import MIXED_UP, first_line, objection
+from mobiledistill.prune._proof import MIXED_UP, OF_OUTPUTS, first_line, objection
 from mobiledistill.prune._recurrent import RECURRENT, matrices
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "layer_shapes",
 ]
 
+_ALONE = "there is one of them"
 _OF_LAYERS = ("weight", "bias")
 _OF_INPUTS = ("weight_ih", "weight_ih_l0", "weight_ih_l0_reverse")  # of recurrent layers: those that units do not read
 _BLOCKS = (1, 4, 8, 16, 24, 32, 48, 64, 96, 128)  # channels that can only leave together, tried in this order
@@ -110,6 +111,11 @@ class FixedGroup:
 
     name: str
     reason: str
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nobody would expect otherwise: the model's outputs, or a single channel."""
+        return self.reason in (OF_OUTPUTS, _ALONE)
 
 
 def channel_groups(module: nn.Module, run: Run) -> tuple[ChannelGroup, ...]:
@@ -259,5 +265,5 @@ def _examined(
             writers, readers = ends(module, group)
             return ChannelGroup(name, width, tuple(writers), tuple(readers), block)
         reasons.append(reason)
-    plain = reasons[0] if reasons else "there is one of them"
+    plain = reasons[0] if reasons else _ALONE
     return FixedGroup(name, MIXED_UP if MIXED_UP in reasons else plain)

@@ -15,11 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from converters import InputError
 from mobiledistill.prune._graph import Run, dependency_graph, forward, group_of, is_depthwise, prune
 from mobiledistill.prune._recurrent import Units
 
-__all__ = ["MIXED_UP", "first_line", "objection"]
+__all__ = ["MIXED_UP", "OF_OUTPUTS", "first_line", "objection"]
 
+OF_OUTPUTS = "they are outputs of the model"
 MIXED_UP = "the model fixes how they lie (heads, groups or a reshape), so that a cut would mix them up"
 
 _TOLERANCE = 1e-3  # of the largest output
@@ -50,10 +52,12 @@ def objection(module: nn.Module, name: str, width: int, block: int, run: Run, ex
         masked = forward(trial, run)
         prune(trial, graph, name, list(range(width - block, width)))
         if [answer.shape for answer in forward(trial, run)] != [answer.shape for answer in expected]:
-            return "they are outputs of the model"
+            return OF_OUTPUTS
         if kept < width - block:
             prune(trial, graph, name, list(range(kept, width - block)))
         answers = forward(trial, run)
+    except InputError:
+        return "a layer that they belong to shares its weight with one that they do not belong to"
     except Exception as error:  # whatever breaks when channels leave
         return f"without some of them the model breaks ({first_line(error)})"
     if not all(_close(answer, mask) for answer, mask in zip(answers, masked, strict=True)):

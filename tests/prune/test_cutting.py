@@ -43,6 +43,33 @@ class Concatenated(nn.Module):
         return logits
 
 
+class Twice(nn.Module):
+    """One layer that is called two times in a row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.same = nn.Conv2d(1, 8, 3, 2, 1), nn.Conv2d(8, 8, 3, padding=1)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, image: Tensor) -> Tensor:
+        maps = self.same(self.same(self.stem(image).relu()).relu())
+        logits: Tensor = self.head(maps.relu().mean((2, 3)))
+        return logits
+
+
+class Siamese(nn.Module):
+    """The same layers on an image and on its mirror image, and a head on both answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.second, self.head = nn.Conv2d(1, 8, 3, 2, 1), nn.Conv2d(8, 6, 1), nn.Linear(12, 3)
+
+    def forward(self, image: Tensor) -> Tensor:
+        both = [self.second(self.stem(one).relu()).relu().mean((2, 3)) for one in (image, image.flip(3))]
+        logits: Tensor = self.head(torch.cat(both, 1))
+        return logits
+
+
 class Grouped(nn.Module):
     """A convolution in groups of channels."""
 
@@ -203,6 +230,23 @@ class TestConcatenated(CutContract):
     }
     fixed = {"head": OUTPUT}  # noqa: RUF012
     side_by_side = frozenset({"left", "right"})
+
+
+class TestTwice(CutContract):
+    build = Twice
+    inputs = (IMAGES,)
+    groups = {"stem": Group(8, ["stem", "same"], {"same": (0,), "head": (0,)})}  # noqa: RUF012
+    fixed = {"head": OUTPUT}  # noqa: RUF012
+
+
+class TestSiamese(CutContract):
+    build = Siamese
+    inputs = (IMAGES,)
+    groups = {  # noqa: RUF012
+        "stem": Group(8, ["stem"], {"second": (0,)}),
+        "second": Group(6, ["second"], {"head": (0, 6)}),
+    }
+    fixed = {"head": OUTPUT}  # noqa: RUF012
 
 
 class TestGrouped(CutContract):
