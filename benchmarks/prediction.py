@@ -27,6 +27,7 @@ from benchmarks._figures import keep_figures, known_figures, tell
 from benchmarks._students import FAMILIES, Student, origin, program_of, students
 from converters import FORMATS, Format, Kernel, kernels, size_bytes, suffix_of
 from mobiledistill.devices import Host, LatencyTable
+from mobiledistill.devices._fit import Hyper, Problem, Timed
 from mobiledistill.prune import layer_shapes
 from mobiledistill.search import Amounts, CostModel, amounts
 
@@ -160,7 +161,49 @@ def _judged(table: LatencyTable, found: Mapping[str, Any], calibration: Path) ->
                 "error_after_a_round": round(second / one["bytes"][fmt] - 1, 5),
             }
         rows.append(row)
-    return {"latency": _summary(rows), "bytes": _bytes(rows), "table": _of_table(table), "students": rows}
+    ways = _ways(table, rows, found, calibration)
+    return {"latency": _summary(rows), "ways": ways, "bytes": _bytes(rows), "table": _of_table(table), "students": rows}
+
+
+def _ways(
+    table: LatencyTable, rows: list[dict[str, Any]], found: Mapping[str, Any], calibration: Path
+) -> dict[str, Any]:
+    """Other ways to predict the same files from the same calibration, each as told of the table."""
+    told: dict[str, list[dict[str, Any]]] = {}
+    for fmt in _TIMED:
+        timed = _timed(calibration, fmt)
+        one = table.formats[fmt]
+        belief = Hyper(one.spread, one.offset, one.reach, one.noise)
+        fits = {
+            "amounts of work alone": Problem([file for file, _ in timed]).fit(Hyper(spread=1e-6, offset=1e-6)),
+            "whole networks alone": Problem([file for file, whole in timed if whole]).fit(belief),
+            "parts alone": Problem([file for file, whole in timed if not whole]).fit(belief),
+        }
+        for row in rows:
+            cell = row[fmt]
+            called = [Kernel(**kernel) for kernel in found[row["name"]][f"{fmt} kernels"]]
+            for name, fitted in fits.items():
+                told.setdefault(name, []).append({**cell, "error": sum(fitted.ms(called)) / cell["measured_ms"] - 1})
+            others = [
+                other[fmt]["error"]
+                for other in rows
+                if other is not row and (other["family"], other["precision"]) == (row["family"], row["precision"])
+            ]
+            scaled = (1 + cell["error"]) / (1 + float(np.median(others))) - 1 if others else cell["error"]
+            told.setdefault("the table, scaled by other students of the family", []).append({**cell, "error": scaled})
+    return {name: _of_cells(cells) for name, cells in told.items()}
+
+
+def _timed(calibration: Path, fmt: Format) -> list[tuple[Timed, bool]]:
+    """All files of a calibration, and whether they are whole networks."""
+    runtime = {"tflite": "LiteRT", "onnx": "onnxruntime"}[fmt]
+    return [
+        (Timed(tuple(Kernel(**kernel) for kernel in file["kernels"]), file["ms"]), file["whole"])
+        for path in sorted(calibration.glob("*-*.json"))
+        for unit in known_figures(path).values()
+        for file in unit.get("files", ())
+        if unit["runtime"]["name"] == runtime
+    ]
 
 
 def _nearest(name: str, one: Mapping[str, Any], found: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -177,12 +220,7 @@ def _macs_lines(calibration: Path) -> dict[str, tuple[float, float]]:
     """For each runtime a line through multiply-accumulates, by relative least squares on the calibration's networks."""
     found: dict[str, tuple[float, float]] = {}
     for fmt in _TIMED:
-        points = []
-        for path in sorted(calibration.glob("*-*.json")):
-            for unit in known_figures(path).values():
-                for file in unit.get("files", ()):
-                    if file["whole"] and unit["runtime"]["name"] == {"tflite": "LiteRT", "onnx": "onnxruntime"}[fmt]:
-                        points.append((sum(Kernel(**kernel).macs for kernel in file["kernels"]), file["ms"]))
+        points = [(sum(k.macs for k in file.kernels), file.ms) for file, whole in _timed(calibration, fmt) if whole]
         macs, ms = np.array(points).T
         solved = np.linalg.lstsq(np.stack([1 / ms, macs / ms], 1), np.ones(len(ms)), rcond=None)[0]
         found[fmt] = (float(solved[0]), float(solved[1]))
@@ -281,6 +319,16 @@ def page(found: Mapping[str, Any]) -> str:
         "",
         f"Asked for were 95 % within: {'reached' if every['within'] >= 0.95 else 'missed'}."
         f" At most half the error of the line through MACs: {half}.",
+        "",
+        "Other ways from the same calibration:",
+        "",
+        "| | files | within | median error | 95 % below | bias |",
+        "|---|---|---|---|---|---|",
+        *(
+            f"| {name} | {one['files']} | {100 * one['within']:.0f} % | {100 * one['median_error']:.1f} % |"
+            f" {100 * one['p95_error']:.1f} % | {100 * one['bias']:+.1f} % |"
+            for name, one in found["ways"].items()
+        ),
         "",
         "The tables say of themselves, on networks of their own kind that were held out:",
         "",

@@ -233,7 +233,9 @@ class CompressionResult:
                 f"  {check.format or 'student':7} {check.name} {measured} / {check.limit:,.4g}: {check.status}"
                 f"{_as_predicted(check)}"
             )
-        lines.append(f"The budget is {'met' if self.met else 'not met'}; the search ended because {self.ending.value}.")
+        how = ", as far as predictions go" if any(check.predicted is not None for check in self.limits) else ""
+        ended = f"the search ended because {self.ending.value}"
+        lines.append(f"The budget is {'met' if self.met else 'not met'}{how}; {ended}.")
         return "\n".join(lines)
 
 

@@ -256,7 +256,10 @@ def _unmeasured(data: Data) -> list[str]:
         if file["latency_ms"] is None and (format, "latency_ms") not in limited:
             lines.append(f"{format_name(format)} latency and memory cannot be measured on {where}.")
         for reason in (file["latency_ms"] or {}).get("reasons") or ():
-            lines.append(f"The measurement of the {format_name(format)} file is {file['verdict']}: {reason}.")
+            if file["verdict"] == "predicted":
+                lines.append(f"The latency of the {format_name(format)} file was not measured: {reason}.")
+            else:
+                lines.append(f"The measurement of the {format_name(format)} file is {file['verdict']}: {reason}.")
     return lines
 
 
