@@ -22,6 +22,7 @@ from mobiledistill.prune._importance import (
     Taylor,
     importance,
 )
+from mobiledistill.prune._shared import share_layers
 from mobiledistill.prune._sparse import (
     Sparsity,
     follow,
@@ -58,6 +59,7 @@ __all__ = [
     "layer_shapes",
     "layer_shares",
     "residual_blocks",
+    "share_layers",
     "sparsify",
     "without_blocks",
     "without_masks",
