@@ -54,8 +54,9 @@ def main() -> None:
         progress=tell,
     )
     table.save(options.workdir / "host.json")
-    chosen = students(options.seed, 0.15 if options.quick else 1.0)
-    found = _measured(chosen, options.workdir / "students.json", options.seed)
+    seed = options.seed + 1  # with 0 the predictor was made; what it is judged on was drawn after that
+    chosen = students(seed, 0.15 if options.quick else 1.0)
+    found = _measured(chosen, options.workdir / "students.json", seed)
     figures = _judged(table, found, options.workdir / "calibration")
     keep_figures(options.json, figures, page)
     print(page(figures))
@@ -162,7 +163,15 @@ def _judged(table: LatencyTable, found: Mapping[str, Any], calibration: Path) ->
             }
         rows.append(row)
     ways = _ways(table, rows, found, calibration)
-    return {"latency": _summary(rows), "ways": ways, "bytes": _bytes(rows), "table": _of_table(table), "students": rows}
+    loads = [row["load"] for row in rows]
+    return {
+        "load": [min(loads), max(loads)],
+        "latency": _summary(rows),
+        "ways": ways,
+        "bytes": _bytes(rows),
+        "table": _of_table(table),
+        "students": rows,
+    }
 
 
 def _ways(
@@ -299,7 +308,8 @@ def page(found: Mapping[str, Any]) -> str:
         "",
         "Made by `python -m benchmarks.prediction` from `prediction.json`: this computer calibrated on"
         f" {table['networks']} drawn networks, then {len(found['students'])} students of {len(FAMILIES)} families",
-        f"that no fit has seen. Processor: {table['cpu']}, one thread.",
+        f"that no fit has seen. Processor: {table['cpu']}, one thread; between {found['load'][0]:.0f} and"
+        f" {found['load'][1]:.0f} other processes wanted the two cores meanwhile.",
         "",
         "## Latency",
         "",

@@ -88,6 +88,7 @@ def _kernel(model: Any, graph: Any, operator: Any, outside: bool) -> Kernel | No
     elif name == "DEPTHWISE_CONV_2D" and fixed:
         _, height, width, _ = shape_of(fixed[0])
         taps, channels_in = height * width, 1
+        variant = " from one" if _last(shape_of(moving[0])) < _last(shape) else ""  # several filters a channel
     elif name.endswith("POOL_2D"):
         taps = int(options.filterHeight) * int(options.filterWidth)
     elif name == "PAD" and _feeds_convolutions(model, graph, int(operator.outputs[0])):

@@ -36,7 +36,6 @@ _FOLDS = 5
 _WHOLE = 2.0
 _BELIEFS = (
     Hyper(spread=0.3, offset=0.2, reach=1.0),
-    Hyper(spread=0.5, offset=0.2, reach=1.6),
     Hyper(spread=0.5, offset=0.3, reach=2.5),
     Hyper(spread=0.8, offset=0.3, reach=4.0),
 )

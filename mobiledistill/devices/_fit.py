@@ -23,6 +23,7 @@ __all__ = ["Correction", "Fitted", "Hyper", "Problem", "Timed", "amounts"]
 Floats = NDArray[np.float64]
 
 _TILES = (8, 16, 32)
+_VECTOR = 8  # channels that most kernels compute at once
 _STEPS = 4
 _MOST = 2.0  # of a correction, on the log scale
 _SWEEPS = 200
@@ -144,14 +145,16 @@ def amounts(kernel: Kernel) -> Floats:
     tiles = [-(-kernel.channels_out // tile) * rows for tile in _TILES]
     rounded = [depth * count * tile for count, tile in zip(tiles, _TILES, strict=True)]
     moved = [rows * depth, kernel.outputs, kernel.weights]
-    return np.array([1.0, kernel.macs, *rounded, *moved, rows, tiles[1], kernel.channels_out], dtype=float)
+    left = rows * (kernel.channels_out % _VECTOR)  # what no vector holds is often computed one by one
+    rest = [rows, tiles[1], kernel.channels_out, left, left * depth]
+    return np.array([1.0, kernel.macs, *rounded, *moved, *rest], dtype=float)
 
 
 def place(kernel: Kernel) -> Floats:
     """Where a kernel lies among those of its kind."""
     sizes = [kernel.positions, kernel.channels_out, kernel.channels_in * kernel.taps, kernel.inputs]
-    tile = (kernel.channels_out % 16) / 16, (kernel.channels_in % 4 > 0) * 0.3
-    return np.array([*(math.log(max(1, size)) for size in sizes), *tile, kernel.stride])
+    left = 2 * (kernel.channels_out % 16) / 16, 2 * (kernel.channels_out % _VECTOR) / _VECTOR
+    return np.array([*(math.log(max(1, size)) for size in sizes), *left, 2 * kernel.stride])
 
 
 def _amounts_like(kind: str) -> bool:

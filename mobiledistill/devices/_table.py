@@ -47,7 +47,7 @@ class KindTable(_Record):
         pulls: how strongly each place corrects what lies near it.
     """
 
-    work: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=6, max_length=11)]
+    work: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=6, max_length=13)]
     places: Annotated[tuple[_Row, ...], Field(min_length=1, max_length=20_000)]
     pulls: tuple[float, ...]
 
