@@ -19,7 +19,7 @@ from mobiledistill.devices._fit import Hyper, Problem, Timed
 from mobiledistill.devices._grid import network
 from mobiledistill.devices._measurement import Backend
 
-NETWORKS = 6
+NETWORKS = 5
 
 
 def true_ms(called: list[Kernel]) -> float:
