@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from mobiledistill._cuts import Cuts
 from mobiledistill._plan import Plan
-from mobiledistill.prune import Run
+from mobiledistill.prune import Importance, Run, Taylor
 from mobiledistill.search import CostModel, Target
 from tests.networks import settled
 from tests.prune.test_blocks import Blocks, run
@@ -44,7 +45,7 @@ def _read(module: nn.Module) -> tuple[Tensor, ...]:
 IDS = torch.arange(192).reshape(32, 6)
 
 
-def _cut(origin: nn.Module, run: Run, inputs: Tensor) -> Cuts:
+def _cut(origin: nn.Module, run: Run, inputs: Tensor, criterion: Importance = Taylor()) -> Cuts:  # noqa: B008  (frozen)
     """Cuts whose loss is the distance from what the origin answers."""
     with torch.no_grad():
         wanted = origin.eval()(inputs)
@@ -54,7 +55,7 @@ def _cut(origin: nn.Module, run: Run, inputs: Tensor) -> Cuts:
             # A little beside it: exactly at the origin's answers nothing would have a gradient.
             yield (module(given) - answers - 0.01).square().mean() / wanted.var()
 
-    return Cuts(origin, run, run, losses, 8)
+    return Cuts(origin, run, run, losses, 8, criterion=criterion)
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +137,31 @@ def test_steps_lead_to_the_plan(cuts: Cuts, reader: Cuts) -> None:
         assert sizes == sorted(sizes, reverse=True)
         assert sizes[-1] == round(source.amounts(plan).weights)
         assert all(math.isfinite(float(loss.detach())) for loss in source._losses(student))
+
+
+class _FirstOnes(Importance):
+    """The earlier a channel, the more it matters."""
+
+    def rate(self, module: nn.Module, groups: Mapping[str, Any], losses: Iterable[Tensor]) -> dict[str, Tensor]:
+        return {name: torch.arange(len(items[0].idxs), 0, -1.0) for name, items in groups.items()}
+
+
+def test_the_criterion_that_was_chosen_decides() -> None:
+    module = settled(Blocks(16), IMAGES)
+    source = _cut(module, run, IMAGES, _FirstOnes())
+    whole = {**source._total, "stem": 12}
+    student = source.build(source._plan(whole))
+    smaller = source.shrink(student, source._plan({**whole, "stem": 5}))
+    for made, kept in ((student, 12), (smaller, 5)):
+        assert torch.equal(made.get_parameter("stem.weight"), module.get_parameter("stem.weight")[:kept])
+
+
+def test_a_frozen_teacher_has_students_that_learn() -> None:
+    module = settled(Blocks(16), IMAGES).requires_grad_(False)
+    source = _cut(module, run, IMAGES)
+    student = source.build(source.narrow(2))
+    assert all(parameter.requires_grad for parameter in student.parameters())
+    assert not any(parameter.requires_grad for parameter in module.parameters())
 
 
 def test_a_trunk_named_after_a_dropped_block_is_still_cut() -> None:

@@ -82,6 +82,24 @@ def test_layers_of_a_transformer_are_found(norm_first: bool) -> None:
     assert not any("self_attn" in path or "linear" in path for path in found)
 
 
+def test_a_recurrent_layer_is_no_way_past_itself() -> None:
+    class Through(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.GRU(6, 6)
+
+        def forward(self, frames: Tensor) -> Tensor:
+            answers: Tensor = self.layer(frames)[0]
+            return answers
+
+    class Past(Through):
+        def forward(self, frames: Tensor) -> Tensor:
+            return frames + super().forward(frames)
+
+    both = nn.Sequential(Through(), Past())
+    assert residual_blocks(both, lambda module: (module(torch.ones(5, 1, 6)),)) == ("1",)
+
+
 def test_a_module_without_a_block_is_the_one_in_which_it_does_nothing() -> None:
     module = settled(Blocks(), IMAGES)
     smaller = without_blocks(module, ["blocks.1"])

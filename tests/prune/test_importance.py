@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch_pruning._helpers import GroupItem
 
 import mobiledistill as md
 from mobiledistill.prune import Activation, BatchNormScale, Fisher, Magnitude, Taylor, channel_groups, cut, importance
+from mobiledistill.prune._graph import scorable
 from tests.contract.importances import ImportanceContract
 from tests.networks import Residual, settled
 
@@ -141,6 +144,13 @@ def test_a_map_that_is_flattened_counts_every_place_of_it() -> None:
         module.write.weight[2] = 0
         module.norm.bias[2] = 0
     assert int(_scores(module, Activation()).argmin()) == 2
+
+
+def test_places_are_put_in_order_with_their_channels() -> None:
+    item = GroupItem(SimpleNamespace(target=SimpleNamespace(module=nn.Linear(3, 3))), [2, 0, 1])
+    item.root_idxs = [5, 3, 4]
+    (found,) = scorable([item])
+    assert (found.idxs, found.root_idxs) == ([0, 1, 2], [3, 4, 5])
 
 
 def test_a_teacher_may_be_frozen() -> None:
