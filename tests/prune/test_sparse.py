@@ -22,6 +22,7 @@ from mobiledistill.prune import (
     _sparse,
     follow,
     hold_zeros,
+    is_masked,
     layer_shares,
     sparsify,
     without_masks,
@@ -268,6 +269,7 @@ def test_a_palette_keeps_an_entry_for_the_zeros(seed: int, bits: int, share: flo
     code = prepared.get_submodule("main.0.code")
     with torch.no_grad():
         code.table.add_(0.37)  # type: ignore[operator, union-attr, arg-type]  # as training might
+    assert torch.equal(zeros_of(prepared, "main.0"), gone)
     frozen = freeze(prepared).get_submodule("main.0")
     assert torch.equal(frozen.weight == 0, gone)
     assert len(frozen.weight.unique()) <= values
@@ -295,7 +297,11 @@ def test_a_masked_module_is_prepared_as_what_it_computes(net: Two) -> None:
     images = torch.randn(4, 1, 16, 16)
     frozen = freeze(prepare({"main": masked.eval()}, None))
     torch.testing.assert_close(frozen["main"](images), masked(images))
-    torch.testing.assert_close(without_masks(masked)(images), masked(images))
+    plain = without_masks(masked)
+    torch.testing.assert_close(plain(images), masked(images))
+    assert [is_masked(one) for one in (net, masked, plain)] == [False, True, False]
+    shared = prepare({"main": masked}, Palette(4)).get_submodule("main")
+    assert torch.equal(zeros_of(shared, "second"), zeros_of(masked, "second"))
 
 
 @pytest.mark.parametrize("format", FORMATS)
