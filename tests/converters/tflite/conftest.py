@@ -40,14 +40,14 @@ def quantized(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 def floats(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     program = Program(float_net(8), {"features": example_input()}, ("logits",))
     path, raw = tmp_path_factory.mktemp("float32") / "net.tflite", _convert([program])[0]
-    path.write_bytes(_improve(raw, "float32", [], [program], TFLite()))
+    path.write_bytes(_improve(raw, "float32", [], [], [program], TFLite()))
     return Exported(program, path, raw)
 
 
 @pytest.fixture(scope="session")
 def halves(floats: Exported, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     path = tmp_path_factory.mktemp("float16") / "net.tflite"
-    path.write_bytes(_improve(floats.raw, "float16", [], [floats.program], TFLite()))
+    path.write_bytes(_improve(floats.raw, "float16", [], [], [floats.program], TFLite()))
     return Exported(floats.program, path, floats.raw)
 
 
