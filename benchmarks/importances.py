@@ -4,13 +4,15 @@ python -m benchmarks.importances [--quick] [--json FILE] [--seed N] [--workdir D
 
 For each of three seeds a teacher is trained. Each criterion ranks its channels on 16 training batches; what it ranks
 last is cut at once, everywhere by the same share, without any search. Then comes the loss of soft targets on unseen
-training batches, and after two epochs of distillation the loss and the validation accuracy. "Chance" cuts at random.
+training batches: as cut, with the batch norms' statistics measured anew on 16 batches, and after two epochs of
+distillation, which begin from the student as cut; and the validation accuracy then. "Chance" cuts at random.
 Finished trainings lie in the work folder, so the program can be stopped and started at will.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,6 +43,7 @@ from mobiledistill.prune import (
 from mobiledistill.teachers import as_teacher
 
 _SHARES = (2, 4)
+_LOSSES = ("loss_after_cut", "loss_norms_anew", "loss_after_repair")
 _REPAIR = md.Recipe(epochs=2, learning_rate=1e-3, warmup_epochs=0.5)
 _BATCHES = 16
 _UNSEEN = 1000  # an epoch whose batches no training sees
@@ -94,11 +97,13 @@ def measured(
         for divisor in wanted:
             student = cut(teacher, run, {group.name: group.channels // divisor for group in groups}, scores).eval()
             after_cut = _mean(_losses(task, teacher, student, _UNSEEN))
+            norms_anew = _mean(_losses(task, teacher, _with_norms_anew(task, student), _UNSEEN))
             md.train_model(student, task, _REPAIR, workdir=workdir, seed=seed, teacher=teacher)
             yield (
                 f"{seed}/{name}/{divisor}",
                 {
                     "loss_after_cut": after_cut,
+                    "loss_norms_anew": norms_anew,
                     "loss_after_repair": _mean(_losses(task, teacher, student.eval(), _UNSEEN)),
                     "accuracy": task.evaluate(predictor(task, {"main": student}), "validation").value,
                     "teacher_accuracy": task.evaluate(predictor(task, {"main": teacher}), "validation").value,
@@ -116,13 +121,13 @@ def page(figures: Mapping[str, Mapping[str, float]]) -> str:
 
 def table(figures: Mapping[str, Mapping[str, float]]) -> str:
     """Means over the seeds, and the least and the greatest in brackets."""
-    lines = ["| | cut to | loss after the cut | after 2 epochs | accuracy then |", "|---|---|---|---|---|"]
+    lines = ["| | cut to | loss as cut | norms anew | after 2 epochs | accuracy then |", "|---|---|---|---|---|---|"]
     names = dict.fromkeys(name.split("/")[1] for name in figures)
     for divisor, name in itertools.product(_SHARES, names):
         rows = [row for key, row in figures.items() if key.split("/")[1:] == [name, str(divisor)]]
         if not rows:
             continue
-        columns = [_span([row[column] for row in rows]) for column in ("loss_after_cut", "loss_after_repair")]
+        columns = [_span([row[column] for row in rows]) for column in _LOSSES]
         accuracy = _span([row["accuracy"] for row in rows], 1)
         lines.append(f"| {name} | 1/{divisor} | {' | '.join(columns)} | {accuracy} % |")
     return "\n".join(lines) + "\n"
@@ -136,6 +141,19 @@ def _losses(task: DigitsTask, teacher: nn.Module, student: nn.Module, epoch: int
     lesson = Lesson(task, {"main": student}, as_teacher(teacher), SoftTargets())
     for batch in itertools.islice(task.train_batches(epoch), _BATCHES):
         yield lesson(batch)
+
+
+@torch.no_grad()
+def _with_norms_anew(task: DigitsTask, student: nn.Module) -> nn.Module:
+    """A copy whose batch norms have seen training batches since the cut."""
+    student = copy.deepcopy(student).train()
+    for part in student.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.reset_running_stats()
+            part.momentum = None  # a plain mean
+    for batch in itertools.islice(task.train_batches(0), _BATCHES):
+        student(batch.inputs["features"])
+    return student.eval()
 
 
 @torch.no_grad()
