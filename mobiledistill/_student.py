@@ -41,8 +41,8 @@ def signature_modules(task: Task, model: nn.Module) -> dict[str, nn.Module]:
 
 
 def example_run(task: Task) -> Run:
-    """Runs every exported signature of a model on one sample each and returns all outputs."""
-    return _run(task, dict.fromkeys(exported_signatures(task), 1))
+    """Runs every signature of a model, those too that only training calls, on one sample each; returns all outputs."""
+    return _run(task, dict.fromkeys(task.signatures, 1))
 
 
 def run_per_use(task: Task) -> Run:
