@@ -23,7 +23,6 @@ from mobiledistill.prune import (
     Run,
     Taylor,
     Trials,
-    check_layers_called,
     cut,
     examined_groups,
     importance,
@@ -84,7 +83,6 @@ class Cuts(Source):
         self._losses = losses
         self._bits = bits
         self._criterion = criterion
-        check_layers_called(self._origin, run, losses)
         found = examined_groups(self._origin, run)
         self._groups = tuple(group for group in found if isinstance(group, ChannelGroup))
         self.notes = _told([group for group in found if isinstance(group, FixedGroup)])

@@ -26,6 +26,7 @@ __all__ = [
     "predictor",
     "programs_of",
     "rounded",
+    "run_in_training",
     "run_per_use",
     "signature_modules",
     "suffix_of",
@@ -41,7 +42,12 @@ def signature_modules(task: Task, model: nn.Module) -> dict[str, nn.Module]:
 
 
 def example_run(task: Task) -> Run:
-    """Runs every signature of a model, those too that only training calls, on one sample each; returns all outputs."""
+    """Runs every exported signature of a model on one sample each and returns all outputs."""
+    return _run(task, dict.fromkeys(exported_signatures(task), 1))
+
+
+def run_in_training(task: Task) -> Run:
+    """Likewise every signature, those too that only training calls."""
     return _run(task, dict.fromkeys(task.signatures, 1))
 
 

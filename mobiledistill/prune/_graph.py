@@ -124,8 +124,8 @@ def check_layers_called(module: nn.Module, run: Run, losses: Callable[[nn.Module
     if strange := [path for part, path in paths.items() if part in called - known]:
         raise InputError(
             f"Layer {strange[0]!r} answers on training batches but not on the example inputs, so what hangs together"
-            " with it cannot be known: which layers run may not depend on the data, nor on a signature that is not"
-            " exported. Give a student, a module without such branches."
+            " with it cannot be known: which layers run may not depend on the data. Give a student, a module without"
+            " such branches."
         )
 
 
