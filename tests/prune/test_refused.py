@@ -11,7 +11,15 @@ from torch import Tensor, nn
 
 import mobiledistill as md
 from mobiledistill._cuts import Cuts
-from mobiledistill.prune import ChannelGroup, channel_groups, cut, examined_groups, fixed_groups, importance
+from mobiledistill.prune import (
+    ChannelGroup,
+    channel_groups,
+    check_layers_called,
+    cut,
+    examined_groups,
+    fixed_groups,
+    importance,
+)
 from tests.networks import Stripes
 
 IDS = torch.randint(0, 20, (4, 6), generator=torch.Generator().manual_seed(0))
@@ -171,7 +179,7 @@ def test_layers_that_run_on_some_data_alone_are_refused() -> None:
     quiet = -ROWS.abs()
     inputs = torch.cat([quiet[:8], -quiet[:8]])
     with pytest.raises(md.InputError, match=r"^Layer 'loud' answers on training batches but not on the example inputs"):
-        _cuts(Branches().eval(), inputs)
+        check_layers_called(Branches().eval(), _on(inputs), _losses_on(inputs))
 
 
 def test_compress_refuses_them_before_any_work(tmp_path: Path) -> None:
@@ -214,8 +222,8 @@ def test_what_cannot_be_followed_at_all_stays_whole(monkeypatch: pytest.MonkeyPa
 
 
 def _cuts(module: nn.Module, inputs: Tensor) -> Cuts:
-    def losses(module: nn.Module) -> Iterator[Tensor]:
-        for part in inputs.split(8):
-            yield module(part).square().mean()
+    return Cuts(module, _on(inputs), _on(inputs), _losses_on(inputs), 8)
 
-    return Cuts(module, _on(inputs), _on(inputs), losses, 8)
+
+def _losses_on(inputs: Tensor) -> Callable[[nn.Module], Iterator[Tensor]]:
+    return lambda module: (module(part).square().mean() for part in inputs.split(8))
