@@ -39,7 +39,7 @@ from mobiledistill._task import Illustrated, Predict, Score, Split, Task
 from mobiledistill._workdir import fingerprint, write_text
 from mobiledistill.distill import Loss
 from mobiledistill.prune import check_layers_called
-from mobiledistill.quantize import Fp16, Int8, Int8Or4, LayerScheme, Mixed, Scheme, freeze
+from mobiledistill.quantize import Fp16, Int8, LayerScheme, Mixed, Scheme, freeze
 from mobiledistill.search import LATENCIES, CostModel, Target
 from mobiledistill.teachers import Teachers
 from mobiledistill.train import Doctor, EpochLog, findings_to_json, fit
@@ -152,9 +152,9 @@ def _source(job: Job) -> Source:
         job.report("analyze", 0, 1, "what is coupled, and what matters")
         if job.student is None or isinstance(job.student, nn.Module):
             origin = job.student or cast(nn.Module, job.uncut)
-            known, halves = partial(job.known_sensitivity, origin), isinstance(job.scheme, Int8Or4)
             check_layers_called(origin, run_in_training(job.task), job.losses)
-            return Cuts(origin, run, per_use, job.losses, bits, known, job.schedule.importance, half_bits=halves)
+            known, criterion = partial(job.known_sensitivity, origin), job.schedule.importance
+            return Cuts(origin, run, per_use, job.losses, bits, known, criterion, half_bits=job.searches_bits)
         return FamilyMembers(job.student, job.uncut, per_use, quick_quality, job.schedule.seed, bits)
 
 

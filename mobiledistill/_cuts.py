@@ -32,7 +32,6 @@ from mobiledistill.prune import (
 )
 from mobiledistill.quantize._modules import on_grid
 from mobiledistill.search import (
-    LATENCIES,
     Amounts,
     Choice,
     CostModel,
@@ -106,10 +105,7 @@ class Cuts(Source):
         return amounts(self._layers)
 
     def propose(self, cost: CostModel, limits: Mapping[Target, float]) -> Plan | None:
-        choices = self._choices
-        if any(name in LATENCIES for _, name in limits):  # the kernels of fewer bits are the slower ones
-            choices = [choice for choice in choices if choice.name not in self._halved]
-        kept = allocate(choices, self._layers, cost, limits)
+        kept = allocate(self._choices, self._layers, cost, limits)
         return None if kept is None else self._plan(kept)
 
     def narrow(self, level: int) -> Plan:

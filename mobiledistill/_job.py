@@ -33,7 +33,7 @@ from mobiledistill._task import Arrays, Predict, Score, Split, Task
 from mobiledistill._workdir import Workdir, code_fingerprint, data_fingerprint, digest_of, fingerprint, write_text
 from mobiledistill.distill import HardTargets, Loss, SoftTargets
 from mobiledistill.quantize import Int8Or4, Scheme
-from mobiledistill.search import Sensitivity, Target
+from mobiledistill.search import LATENCIES, Sensitivity, Target
 from mobiledistill.teachers import Teacher, Teachers, as_teacher
 from mobiledistill.train import Finding
 
@@ -259,6 +259,12 @@ class Job:
             and (limit.name in measurable or limit.format in self.device.formats)
         }
 
+    @property
+    def searches_bits(self) -> bool:
+        """Whether layers may lie in fewer bits; not where time is limited, since TFLite's 4-bit kernels are slow."""
+        timed = any(limit.name in LATENCIES for limit in self.budget.limits(self.formats))
+        return isinstance(self.scheme, Int8Or4) and not timed
+
     def scheme_of(self, plan: Plan, student: nn.Module) -> Scheme:
         """How the plan's student is stored; its layers may lie elsewhere in what a signature exports."""
         if not isinstance(self.scheme, Int8Or4):
@@ -297,7 +303,7 @@ class Job:
         models = (fingerprint(origin), self.teacher.fingerprint)
         code, criterion = code_fingerprint(self.task, origin), self.schedule.importance
         about: tuple[object, ...] = (models, data_fingerprint(self.task), self.distill, code, criterion)
-        if isinstance(self.scheme, Int8Or4):  # more is tried
+        if self.searches_bits:  # more is tried
             about = (*about, self.scheme)
         digest = hashlib.sha256(repr(about).encode()).hexdigest()[:16]
         file = (self.analysis or self.run.path) / f"sensitivity-{digest}.json"

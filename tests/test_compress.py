@@ -187,6 +187,20 @@ def test_the_search_weighs_bits_against_channels(teacher: nn.Module, tmp_path: P
     assert len(narrow) == len(result.plan.layer_bits)
 
 
+@pytest.mark.parametrize("size_bytes", [10_000, 500])
+def test_where_time_is_limited_all_layers_keep_the_fast_kernels(
+    teacher: nn.Module, tmp_path: Path, size_bytes: int
+) -> None:
+    """The nearest budget to one that cannot be kept is no exception."""
+    ask: dict[str, Any] = {"quantize": quantize.Int8Or4(), "schedule": SHORT, "device": HOST, "workdir": tmp_path}
+    try:
+        result = compress(teacher, Stripes(), Budget(size_bytes=size_bytes, latency_ms=50), formats=("onnx",), **ask)
+    except BudgetError as error:
+        result = error.nearest
+    assert result.met == (size_bytes == 10_000)
+    assert result.plan.layer_bits == {}
+
+
 class _Wrapped(Stripes):
     """Exports its model within another module."""
 

@@ -220,13 +220,3 @@ def test_a_layer_that_few_bits_would_spoil_keeps_8() -> None:
     assert plan is not None
     assert plan.layer_bits
     assert "blocks.0.second" not in plan.layer_bits
-
-
-def test_where_time_is_limited_all_layers_keep_the_fast_kernels() -> None:
-    source = _in_8_or_4_bits(settled(Blocks(16), IMAGES))
-    cost = CostModel(1.0)
-    cost.correct(("tflite", "latency_ms"), source.uncut(), 1.0)
-    limits: dict[Target, float] = {SIZE: 0.5 * cost.predict(SIZE, source.uncut()), ("tflite", "latency_ms"): 2.0}
-    plan = source.propose(cost, limits)
-    assert plan is not None
-    assert plan.layer_bits == {}

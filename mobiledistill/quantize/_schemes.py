@@ -171,7 +171,7 @@ class Int8Or4:
     """``Int8`` or ``Int4`` for each layer, as the search finds best.
 
     You gain what few bits bring where they do no harm. The search tries each layer in 4 bits, weighs that against
-    fewer channels, and keeps 8 where they are worth their bytes. Where a limit on latency binds, all layers stay at 8,
+    fewer channels, and keeps 8 where they are worth their bytes. Where a limit on latency is set, all layers stay at 8,
     whose kernels are the fast ones; so do the members of a family, whose layers are not known one by one.
 
     Args:

@@ -106,8 +106,8 @@ class CutContract:
             gone = self._gone(group)
             smaller = cut(module, run, {group.name: group.channels - len(gone)}, self._scores())
             with self._masked(module, {group.name: gone}) as masked:
-                _close(self._answers(smaller), self._answers(masked))
-                _differ(self._answers(module), self._answers(masked))
+                assert_close(self._answers(smaller), self._answers(masked))
+                assert_differ(self._answers(module), self._answers(masked))
 
     def test_all_groups_at_once(self) -> None:
         module, run = self._module()
@@ -116,7 +116,7 @@ class CutContract:
         smaller = cut(module, run, kept, self._scores())
 
         with self._masked(module, gone) as masked:
-            _close(self._answers(smaller), self._answers(masked))
+            assert_close(self._answers(smaller), self._answers(masked))
         # What was cut can be cut again, by the same names.
         again = {group.name: group.channels for group in channel_groups(smaller, run)}
         assert again == {name: width for name, width in kept.items() if width > self.groups[name].block}
@@ -138,8 +138,8 @@ class CutContract:
             gone = self._gone(group)
             with trials.cut(group.name, gone) as smaller:
                 expected = cut(module, run, {group.name: group.channels - len(gone)}, self._scores())
-                _close(self._answers(smaller), self._answers(expected))
-            _close(self._answers(trials._module), self._answers(module))
+                assert_close(self._answers(smaller), self._answers(expected))
+            assert_close(self._answers(trials._module), self._answers(module))
 
     def test_what_nothing_reads_is_the_least_important(self) -> None:
         module, _ = self._module()
@@ -179,9 +179,9 @@ class CutContract:
         for block in self.blocks:
             smaller = without_blocks(module, [block])
             handle = module.get_submodule(block).register_forward_hook(lambda _, given, __: given[0])
-            _close(self._answers(smaller), self._answers(module))
+            assert_close(self._answers(smaller), self._answers(module))
             handle.remove()
-            _differ(self._answers(smaller), self._answers(module))
+            assert_differ(self._answers(smaller), self._answers(module))
 
     @contextmanager
     def _masked(self, module: nn.Module, gone: Mapping[str, Sequence[int]]) -> Iterator[nn.Module]:
@@ -293,11 +293,11 @@ def _forget(layer: nn.Module, units: Sequence[int]) -> None:
             weight[:, [start + unit for start in range(0, weight.shape[1], size) for unit in units]] = 0
 
 
-def _close(answers: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
+def assert_close(answers: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
     for answer, wanted in zip(answers, expected, strict=True):
         torch.testing.assert_close(answer, wanted, rtol=1e-4, atol=1e-5)
 
 
-def _differ(answers: Sequence[Tensor], others: Sequence[Tensor]) -> None:
+def assert_differ(answers: Sequence[Tensor], others: Sequence[Tensor]) -> None:
     pairs = zip(answers, others, strict=True)
     assert not all(torch.allclose(answer, other, rtol=1e-4, atol=1e-5) for answer, other in pairs)

@@ -109,14 +109,14 @@ class FactorizationContract:
             smaller, same = self.method.apply(module, ranks), self.method.approximated(module, ranks)
 
             assert same.state_dict().keys() == module.state_dict().keys()
-            close(smaller(inputs), same(inputs))
+            assert_close(smaller(inputs), same(inputs))
 
     @every_net
     def test_the_full_rank_loses_nothing(self, net: str) -> None:
         module, run, inputs = built(net)
         full = {site.name: site.most for site in self.method.sites(module, run)}
 
-        close(self.method.apply(module, full)(inputs), module(inputs))
+        assert_close(self.method.apply(module, full)(inputs), module(inputs))
 
     @every_net
     def test_what_it_costs_is_what_there_is(self, net: str) -> None:
@@ -243,8 +243,10 @@ class FactorizationContract:
                 self.method.apply(module, {"0": 1})
             return
         rank = data.draw(st.integers(1, sites[0].most))
-        close(self.method.apply(module, {"0": rank})(inputs), self.method.approximated(module, {"0": rank})(inputs))
-        close(self.method.apply(module, {"0": sites[0].most})(inputs), module(inputs))
+        assert_close(
+            self.method.apply(module, {"0": rank})(inputs), self.method.approximated(module, {"0": rank})(inputs)
+        )
+        assert_close(self.method.apply(module, {"0": sites[0].most})(inputs), module(inputs))
 
     @pytest.mark.parametrize("rank", [0, -1, 10_000, True, 1.0])
     def test_ranks_out_of_range_are_refused(self, rank: int) -> None:
@@ -349,7 +351,7 @@ class FactorizationContract:
 
         scores = self.method.importance(module, [site], [module.get_parameter(f"{name}.weight").sum() * 0])[name]
 
-        close(scores, torch.full((site.most,), 1 / site.most))
+        assert_close(scores, torch.full((site.most,), 1 / site.most))
         assert not self.method.approximated(module, {name: 1}).get_parameter(f"{name}.weight").any()
 
     def test_the_module_may_be_the_layer(self) -> None:
@@ -388,7 +390,7 @@ def halved(sites: tuple[FactorSite, ...]) -> dict[str, int]:
     return {site.name: max(1, site.most // 2) for site in sites}
 
 
-def close(answer: Tensor, expected: Tensor) -> None:
+def assert_close(answer: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(answer, expected, rtol=1e-4, atol=1e-4)
 
 

@@ -13,7 +13,7 @@ from torch import nn
 from converters import ParityError, Program, convert, verify
 from mobiledistill.factorize import Kronecker
 from mobiledistill.quantize import post_training
-from tests.contract.factorizations import IDS, FactorizationContract, built, close, linears
+from tests.contract.factorizations import IDS, FactorizationContract, assert_close, built, linears
 
 
 class TestKronecker(FactorizationContract):
@@ -40,7 +40,7 @@ def test_sums_of_kronecker_products_are_found() -> None:
         )
     module, vectors = nn.Sequential(layer), torch.randn(3, 36)
 
-    close(Kronecker().apply(module, {"0": 2})(vectors), module(vectors))
+    assert_close(Kronecker().apply(module, {"0": 2})(vectors), module(vectors))
 
 
 def test_its_terms_are_kronecker_products() -> None:
@@ -50,7 +50,7 @@ def test_its_terms_are_kronecker_products() -> None:
 
     product = sum(torch.kron(between[:, term], within[:, term]) for term in range(2))
 
-    close(product, Kronecker().approximated(module, {"0": 2})[0].weight)  # type: ignore[index]
+    assert_close(product, Kronecker().approximated(module, {"0": 2})[0].weight)  # type: ignore[index]
 
 
 @pytest.mark.xfail(raises=ParityError, reason="LiteRT's converter rounds the floats that a residual sum reads as well")

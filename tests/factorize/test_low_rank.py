@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mobiledistill import InputError
 from mobiledistill.factorize import LowRank
-from tests.contract.factorizations import IDS, FactorizationContract, close, convolutions, linears
+from tests.contract.factorizations import IDS, FactorizationContract, assert_close, convolutions, linears
 
 
 @st.composite
@@ -68,8 +68,8 @@ def test_a_tied_embedding_and_its_linear_layer_share_the_large_factor() -> None:
     assert smaller.tokens.table.weight is smaller.scores.expand.weight
     assert tokens.cost(5).weights == 5 * 40 + 2 * 5 * 16
     assert sum(value.numel() for value in smaller.parameters()) == tokens.cost(5).weights + 16 * 16 + 16 + 40
-    close(smaller(IDS), LowRank().approximated(module, {"tokens": 5})(IDS))
-    close(LowRank().apply(module, {"tokens": 16})(IDS), module(IDS))
+    assert_close(smaller(IDS), LowRank().approximated(module, {"tokens": 5})(IDS))
+    assert_close(LowRank().apply(module, {"tokens": 16})(IDS), module(IDS))
 
 
 def test_the_second_of_two_tied_layers_is_no_site_of_its_own() -> None:
@@ -113,7 +113,7 @@ def test_importance_is_what_the_loss_feels_and_a_little_energy(felt: int) -> Non
     shares = [0.4, 0.3, 0.2, 0.1]
     raw = [0.03 * share + 0.97 * (unit == felt) for unit, share in enumerate(shares)]
     pooled = raw if felt == 0 else [sum(raw[:3]) / 3] * 3 + raw[3:]
-    close(scores["0"], torch.tensor(pooled))
+    assert_close(scores["0"], torch.tensor(pooled))
 
 
 def test_the_row_of_padding_stays_zero_and_does_not_learn() -> None:
@@ -123,7 +123,7 @@ def test_the_row_of_padding_stays_zero_and_does_not_learn() -> None:
     answers = smaller(torch.tensor([[3, 5]]))
     answers.sum().backward()
 
-    close(answers[0, 0], torch.zeros(8))
+    assert_close(answers[0, 0], torch.zeros(8))
     learned = smaller.get_parameter("0.table.weight").grad
     assert learned is not None
     assert learned.any(1).nonzero().flatten().tolist() == [5]

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from mobiledistill.factorize import Separable
-from tests.contract.factorizations import FactorizationContract, close, convolutions
+from tests.contract.factorizations import FactorizationContract, assert_close, convolutions
 
 
 class TestSeparable(FactorizationContract):
@@ -35,4 +35,4 @@ def test_the_sum_of_separable_convolutions_is_one() -> None:
 
     smaller = Separable().apply(nn.Sequential(dense), {"0": 2})
 
-    close(smaller(images), sum(mix(own(images)) for own, mix in zip(depthwise, pointwise, strict=True)))
+    assert_close(smaller(images), sum(mix(own(images)) for own, mix in zip(depthwise, pointwise, strict=True)))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mobiledistill.factorize import Tucker
-from tests.contract.factorizations import FactorizationContract, close, convolutions
+from tests.contract.factorizations import FactorizationContract, assert_close, convolutions
 
 
 class TestTucker(FactorizationContract):
@@ -40,6 +40,6 @@ def test_a_weight_made_of_fewer_channels_is_found() -> None:
     module = nn.Sequential(layer)
     images: Tensor = torch.randn(2, 8, 7, 7)
 
-    close(Tucker().apply(module, {"0": 6})(images), module(images))
+    assert_close(Tucker().apply(module, {"0": 6})(images), module(images))
     (site,) = Tucker().sites(module, lambda module: (module(images[:1]),))
     assert Tucker().rank_for(module, site, 0.9999) <= 6
