@@ -16,6 +16,7 @@ import shutil
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ import torch
 
 import mobiledistill as md
 from benchmarks._figures import keep_figures, known_figures, tell
+from benchmarks._prediction_page import page
 from benchmarks._students import FAMILIES, Student, origin, program_of, students
 from converters import FORMATS, Format, Kernel, kernels, size_bytes, suffix_of
 from mobiledistill.devices import Host, LatencyTable
@@ -72,7 +74,7 @@ def _measured(chosen: Iterable[Student], path: Path, seed: int) -> dict[str, Any
     for family in dict.fromkeys(one.family for one in chosen):
         for precision in ("fp32", "int8"):
             if (key := f"{seed} {family} origin {precision}") not in known:
-                known[key] = _sizes(Student(key, family, precision, lambda f=family: origin(f)), path.parent)  # type: ignore[misc]
+                known[key] = _sizes(Student(key, family, precision, partial(origin, family)), path.parent)
                 _keep(path, known)
     for number, student in enumerate(chosen):
         if (key := f"{seed} {student.name}") in known:
@@ -125,47 +127,19 @@ def _keep(path: Path, known: Mapping[str, Any]) -> None:
 
 def _judged(table: LatencyTable, found: Mapping[str, Any], calibration: Path) -> dict[str, Any]:
     lines = _macs_lines(calibration)
-    rows = []
-    for name, one in found.items():
-        if "tflite ms 0" not in one:
-            continue
-        anchor = found[f"{name.split()[0]} {one['family']} origin {one['precision']}"]
-        row: dict[str, Any] = {
+    rows = [
+        {
+            **{key: one[key] for key in ("family", "precision", "load")},
             "name": name,
-            "family": one["family"],
-            "precision": one["precision"],
-            "load": one["load"],
+            **{fmt: _latency_of(table, one, fmt, lines[fmt]) for fmt in _TIMED},
+            **{f"{fmt} bytes": _bytes_of(name, one, found, fmt) for fmt in FORMATS},
         }
-        for fmt in _TIMED:
-            called = [Kernel(**kernel) for kernel in one[f"{fmt} kernels"]]
-            prediction = table.predicted(called, fmt)
-            both = one[f"{fmt} ms 0"], one[f"{fmt} ms 1"]
-            measured = sum(both) / 2
-            macs = lines[fmt][0] + lines[fmt][1] * sum(kernel.macs for kernel in called)
-            row[fmt] = {
-                "measured_ms": round(measured, 5),
-                "predicted_ms": round(prediction.latency_ms, 5),
-                "error": round(prediction.latency_ms / measured - 1, 4),
-                "repeated": round(abs(both[1] - both[0]) / measured, 4),
-                "macs_error": round(macs / measured - 1, 4),
-                "unknown": list(prediction.unknown),
-            }
-        for fmt in FORMATS:
-            cost = CostModel({"fp32": 4.0, "int8": 1.0}[one["precision"]])
-            target, own = (fmt, "size_bytes"), Amounts(**one["amounts"])
-            cost.correct(target, Amounts(**anchor["amounts"]), anchor["bytes"][fmt])
-            first = cost.predict(target, own)
-            tried = _nearest(name, one, found)
-            cost.correct(target, Amounts(**tried["amounts"]), tried["bytes"][fmt])
-            second = cost.predict(target, own)
-            row[f"{fmt} bytes"] = {
-                "measured": one["bytes"][fmt],
-                "error": round(first / one["bytes"][fmt] - 1, 5),
-                "error_after_a_round": round(second / one["bytes"][fmt] - 1, 5),
-            }
-        rows.append(row)
-    later = [row[fmt] for row in rows if not row["name"].startswith(f"{_LOOKED_AT} ") for fmt in _TIMED]
-    rows = [row for row in rows if row["name"].startswith(f"{_LOOKED_AT} ")] or rows
+        for name, one in found.items()
+        if "tflite ms 0" in one
+    ]
+    looked_at = [row for row in rows if row["name"].startswith(f"{_LOOKED_AT} ")]
+    later = [row[fmt] for row in rows if row not in looked_at for fmt in _TIMED]
+    rows = looked_at or rows
     loads = [row["load"] for row in rows]
     latency = _summary(rows)
     if later:
@@ -178,6 +152,35 @@ def _judged(table: LatencyTable, found: Mapping[str, Any], calibration: Path) ->
         "table": _of_table(table),
         "students": rows,
     }
+
+
+def _latency_of(table: LatencyTable, one: Mapping[str, Any], fmt: Format, line: tuple[float, float]) -> dict[str, Any]:
+    """A student's milliseconds in a runtime, what the table says of them and what the line through MACs does."""
+    called = [Kernel(**kernel) for kernel in one[f"{fmt} kernels"]]
+    prediction = table.predicted(called, fmt)
+    both = one[f"{fmt} ms 0"], one[f"{fmt} ms 1"]
+    measured = sum(both) / 2
+    macs = line[0] + line[1] * sum(kernel.macs for kernel in called)
+    return {
+        "measured_ms": round(measured, 5),
+        "predicted_ms": round(prediction.latency_ms, 5),
+        "error": round(prediction.latency_ms / measured - 1, 4),
+        "repeated": round(abs(both[1] - both[0]) / measured, 4),
+        "macs_error": round(macs / measured - 1, 4),
+        "unknown": list(prediction.unknown),
+    }
+
+
+def _bytes_of(name: str, one: Mapping[str, Any], found: Mapping[str, Any], fmt: Format) -> dict[str, Any]:
+    """A student's bytes, and what the search says of them at first and after a round."""
+    anchor = found[f"{name.split()[0]} {one['family']} origin {one['precision']}"]
+    cost = CostModel({"fp32": 4.0, "int8": 1.0}[one["precision"]])
+    errors = []
+    for seen in (anchor, _nearest(name, one, found)):
+        cost.correct((fmt, "size_bytes"), Amounts(**seen["amounts"]), seen["bytes"][fmt])
+        predicted = cost.predict((fmt, "size_bytes"), Amounts(**one["amounts"]))
+        errors.append(round(predicted / one["bytes"][fmt] - 1, 5))
+    return {"measured": one["bytes"][fmt], "error": errors[0], "error_after_a_round": errors[1]}
 
 
 def _ways(
@@ -302,94 +305,6 @@ def _of_table(table: LatencyTable) -> dict[str, Any]:
             for fmt, one in table.formats.items()
         },
     }
-
-
-def page(found: Mapping[str, Any]) -> str:
-    """Markdown: what was predicted how well, and each student."""
-    latency, table = found["latency"], found["table"]
-    every = latency["all"]
-    half = "yes" if every["median_error"] <= 0.5 * every["macs_median_error"] else "no"
-    lines = [
-        "# How well cost is predicted",
-        "",
-        "Made by `python -m benchmarks.prediction` from `prediction.json`: this computer calibrated on"
-        f" {table['networks']} drawn networks, then {len(found['students'])} students of {len(FAMILIES)} families",
-        f"that no fit has seen. Processor: {table['cpu']}, one thread; between {found['load'][0]:.0f} and"
-        f" {found['load'][1]:.0f} other processes wanted the two cores meanwhile.",
-        "",
-        "## Latency",
-        "",
-        "`within` counts predictions off by at most 10 %, or by twice what the same file differs from itself when",
-        "measured again. The last columns are a line through multiply-accumulates, fitted to the same calibration.",
-        "",
-        "| | files | within | median error | 95 % below | bias | measured twice, median | by MACs, median |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for name, one in latency.items():
-        lines.append(
-            f"| {name} | {one['files']} | {100 * one['within']:.0f} % | {100 * one['median_error']:.1f} % |"
-            f" {100 * one['p95_error']:.1f} % | {100 * one['bias']:+.1f} % |"
-            f" {100 * one['repeatability_median']:.1f} % | {100 * one['macs_median_error']:.0f} % |"
-        )
-    lines += [
-        "",
-        "The errors of the students of seed 0 were looked at while it was settled what a kernel's time is fitted to;"
-        " those drawn later were not.",
-        "",
-        f"Asked for were 95 % within: {'reached' if every['within'] >= 0.95 else 'missed'}."
-        f" At most half the error of the line through MACs: {half}.",
-        "",
-        "Other ways from the same calibration:",
-        "",
-        "| | files | within | median error | 95 % below | bias |",
-        "|---|---|---|---|---|---|",
-        *(
-            f"| {name} | {one['files']} | {100 * one['within']:.0f} % | {100 * one['median_error']:.1f} % |"
-            f" {100 * one['p95_error']:.1f} % | {100 * one['bias']:+.1f} % |"
-            for name, one in found["ways"].items()
-        ),
-        "",
-        "The tables say of themselves, on networks of their own kind that were held out:",
-        "",
-        "| | files timed | kinds of kernels | 95 % within | measured twice, 95 % within |",
-        "|---|---|---|---|---|",
-    ]
-    for fmt in _TIMED:
-        one = table[fmt]
-        lines.append(
-            f"| {one['runtime']} | {one['files']} | {one['kinds']} | {100 * one['holdout_error']:.0f} % |"
-            f" {100 * one['repeatability']:.0f} % |"
-        )
-    lines += [
-        "",
-        "## Bytes",
-        "",
-        "As the search predicts them. First it has seen the largest member of the family alone, as its teacher's file;",
-        "after a round also the student whose number of weights is nearest. What it hands back it has written.",
-        "",
-        "| | files | at first within 1 % | median | largest | after a round within 1 % | median | largest |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for name, one in found["bytes"].items():
-        cells = " | ".join(
-            f"{100 * seen['within']:.0f} % | {100 * seen['median']:.2f} % | {100 * seen['largest']:.1f} %"
-            for seen in (one["error"], one["error_after_a_round"])
-        )
-        lines.append(f"| {name} | {one['files']} | {cells} |")
-    lines += [
-        "",
-        "## Each student",
-        "",
-        "| student | stored as | LiteRT ms | predicted | onnxruntime ms | predicted |",
-        "|---|---|---|---|---|---|",
-    ]
-    for row in found["students"]:
-        cells = " | ".join(
-            f"{row[fmt]['measured_ms']:.4f} | {row[fmt]['predicted_ms']:.4f} ({100 * row[fmt]['error']:+.0f} %)"
-            for fmt in _TIMED
-        )
-        lines.append(f"| {row['name'].partition(' ')[2]} | {row['precision']} | {cells} |")
-    return "\n".join([*lines, ""])
 
 
 if __name__ == "__main__":
