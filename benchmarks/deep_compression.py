@@ -224,7 +224,7 @@ def measured(bench: Bench, name: str, row: str) -> dict[str, Any]:
         net = bench.student(way)
         path, packed = bench.write(net, f"{name}-{bench.seed}-{row}", way.suffix)
         zeros = {layer: round(share, 4) for layer, share in zero_shares(net).items()}
-        weights = {layer: net.get_submodule(layer).weight.numel() for layer in zeros}  # type: ignore[operator]
+        weights = {layer: net.get_submodule(layer).get_parameter("weight").numel() for layer in zeros}
         zeros["all"] = round(sum(zeros[layer] * count for layer, count in weights.items()) / sum(weights.values()), 4)
     return {
         "packed_bytes": packed,

@@ -99,9 +99,9 @@ def page(found: Mapping[str, Any]) -> str:
     lines = [
         "# Spoken digits under budgets in bytes",
         "",
-        "Made by `python -m benchmarks.digits` from `digits.json`: percent right on the test split, each seed with a"
-        " teacher of its own, through the TFLite file (through the Core ML and the ONNX file of the same student in"
-        " brackets, where they differ). Others: the best of today's tools at these bytes, on the same recordings.",
+        "Made by `python -m benchmarks.digits` from `digits.json`: percent right on the test split, each seed with a",
+        "teacher of its own, through the TFLite file (through the Core ML and the ONNX file of the same student in",
+        "brackets, where they differ). Others: the best of today's tools at these bytes, on the same recordings.",
         "",
         "| TFLite file | test | percent right, by seed | mean | due | others | bytes | teacher |",
         "|---|---|---|---|---|---|---|---|",

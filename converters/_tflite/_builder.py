@@ -106,7 +106,7 @@ class SharingBuilder(flatbuffers.Builder):  # type: ignore[misc]  # untyped libr
             self._fields[slot] = (number_types.UOffsetTFlags.bytewidth, None, offset)
 
     def PrependStructSlot(self, slot: int, offset: int, default: int) -> None:
-        raise NotImplementedError("The TFLite schema has no structs.")
+        raise TypeError("The TFLite schema has no structs.")
 
     def EndObject(self) -> int:
         fields = sorted(self._fields.items(), key=lambda field: field[1][0])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -82,10 +83,10 @@ def calibrate(
     run = Workdir(Path(workdir), call)
     units = [(number, precision, fmt) for number in range(networks) for precision in precisions for fmt in formats]
     taken: dict[Format, list[dict[str, Any]]] = {fmt: [] for fmt in formats}
-    for done, ((number, precision, fmt), program) in enumerate(zip(units, _programs(units, seed, run), strict=True)):
+    for done, ((number, precision, fmt), make) in enumerate(zip(units, _programs(units, seed, run), strict=True)):
         if progress is not None:
             progress(Event("calibrate", done, len(units), f"network {number + 1} in {precision}, {fmt}"))
-        found = run.recall(f"{number}-{precision}", fmt, lambda p=program, f=fmt: _time(opened, p(), f, run))  # type: ignore[misc]
+        found = run.recall(f"{number}-{precision}", fmt, partial(_time, opened, make, fmt, run))
         taken[fmt].append({"network": number, **found})
     if progress is not None:
         progress(Event("calibrate", len(units), len(units), "fitting"))
@@ -125,9 +126,9 @@ def _program(number: int, seed: int, precision: str) -> Program:
     return post_training(program, inputs)[0]
 
 
-def _time(device: Device, program: Program, fmt: Format, run: Workdir) -> dict[str, Any]:
+def _time(device: Device, make: Callable[[], Program], fmt: Format, run: Workdir) -> dict[str, Any]:
     """One network as a file: measured whole, in parts, and whole again."""
-    folder = run.files("grid")
+    folder, program = run.files("grid"), make()
     try:
         whole = convert(program, folder / f"whole{suffix_of(fmt)}")
         draw = random.Random(str(sorted((name, tuple(v.shape)) for name, v in program.inputs.items())))

@@ -7,9 +7,10 @@ from typing import Annotated, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from converters import Format, InputError
+from mobiledistill.devices._record import Record, first_fault
 from mobiledistill.devices._statistics import RESAMPLES, bootstrap, interval
 
 __all__ = [
@@ -37,11 +38,7 @@ ProcessSamples = Annotated[tuple[Milliseconds, ...], Field(min_length=1)]
 SamplesMs = Annotated[tuple[ProcessSamples, ...], Field(min_length=1)]
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
-
-
-class DeviceInfo(_Record):
+class DeviceInfo(Record):
     """What the file ran on."""
 
     name: str
@@ -49,21 +46,21 @@ class DeviceInfo(_Record):
     cpu: str
 
 
-class RuntimeInfo(_Record):
+class RuntimeInfo(Record):
     """What ran the file, for example ``onnxruntime 1.32.0``."""
 
     name: str
     version: str
 
 
-class Backend(_Record):
+class Backend(Record):
     """What was asked to compute, and what then did: they differ where an operator is not supported."""
 
     asked: str
     obtained: str
 
 
-class Telemetry(_Record):
+class Telemetry(Record):
     """The state of the device at one moment; None for what cannot be read there.
 
     Attributes:
@@ -81,7 +78,7 @@ class Telemetry(_Record):
     throttle_count: int | None = None
 
 
-class Reference(_Record):
+class Reference(Record):
     """A fixed small model, run in turns with the file: whether the machine kept its pace.
 
     Attributes:
@@ -98,7 +95,7 @@ class Reference(_Record):
     largest_drift: float
 
 
-class Prediction(_Record):
+class Prediction(Record):
     """What a latency table says in place of a measurement.
 
     Attributes:
@@ -114,7 +111,7 @@ class Prediction(_Record):
     unknown: tuple[str, ...] = ()
 
 
-class Measurement(_Record):
+class Measurement(Record):
     """How long one signature of one file takes on one device, how sure that is, and what it needs.
 
     One sample is one call from ready inputs to ready outputs. ``latency_ms`` is the percentile that was asked for
@@ -196,14 +193,12 @@ class Measurement(_Record):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-            place = ".".join(str(part) for part in first["loc"]) or "the text"
             raise InputError(
-                f"This is no measurement of schema 1: {place}: {first['msg']}. Give what to_json wrote."
+                f"This is no measurement of schema 1: {first_fault(error)}. Give what to_json wrote."
             ) from None
 
 
-class LatencyPerUse(_Record):
+class LatencyPerUse(Record):
     """How long one use of a model with several signatures takes: each one's latency times its calls.
 
     Attributes:

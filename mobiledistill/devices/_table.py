@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from converters import DeviceError, Format, InputError, Kernel, kernels, run_in_child
 from mobiledistill.devices._base import Inputs, InputsBySignature
@@ -23,6 +23,7 @@ from mobiledistill.devices._measurement import (
     RuntimeInfo,
     Telemetry,
 )
+from mobiledistill.devices._record import Record, first_fault
 
 __all__ = ["FormatTable", "LatencyTable", "TableDevice", "table_of"]
 
@@ -34,11 +35,7 @@ _Row = Annotated[tuple[float, ...], Field(min_length=7, max_length=7)]
 _Positive = Annotated[float, Field(gt=0)]
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class KindTable(_Record):
+class KindTable(Record):
     """One kind of kernel: milliseconds for each amount of work, and where the sum of them is off.
 
     Attributes:
@@ -58,7 +55,7 @@ class KindTable(_Record):
         return self
 
 
-class FormatTable(_Record):
+class FormatTable(Record):
     """The kernels of one runtime.
 
     Attributes:
@@ -103,7 +100,7 @@ class FormatTable(_Record):
         )
 
 
-class LatencyTable(_Record):
+class LatencyTable(Record):
     """What ``calibrate`` found out about one device, with its errors; JSON in and out.
 
     Attributes:
@@ -148,10 +145,8 @@ class LatencyTable(_Record):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-            place = ".".join(str(part) for part in first["loc"]) or "the text"
             raise InputError(
-                f"{source} is no latency table of schema 1: {place}: {first['msg']}. Make one with 'mobiledistill"
+                f"{source} is no latency table of schema 1: {first_fault(error)}. Make one with 'mobiledistill"
                 " calibrate -o table.json'."
             ) from None
 

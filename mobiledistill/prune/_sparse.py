@@ -172,9 +172,8 @@ def without_masks(module: nn.Module) -> nn.Module:
         module: what ``sparsify`` or ``hold_zeros`` returned, trained; not touched.
     """
     copied = copy.deepcopy(module)
-    for part in copied.modules():
-        for mask in _masks(part):
-            mask.settle(cast(Tensor, part.parametrizations.weight.original).detach())  # type: ignore[union-attr]
+    for mask, weight in _masks(copied):
+        mask.settle(weight)
     make_plain(copied, lambda one: isinstance(one, _Mask))
     return copied
 
@@ -192,14 +191,13 @@ def zero_shares(module: nn.Module) -> dict[str, float]:
 
 def follow(module: nn.Module, progress: float) -> None:
     """Tells the masks of a module how much of its training is over, 0 to 1; the training loop does."""
-    for part in module.modules():
-        for mask in _masks(part):
-            mask.follow(cast(Tensor, part.parametrizations.weight.original).detach(), progress)  # type: ignore[union-attr]
+    for mask, weight in _masks(module):
+        mask.follow(weight, progress)
 
 
 def is_masked(module: nn.Module) -> bool:
     """Whether anything within a module has a mask."""
-    return any(_masks(part) for part in module.modules())
+    return any(_masks(module))
 
 
 class _Mask(nn.Module):
@@ -303,7 +301,7 @@ def _owner(module: nn.Module, sites: Mapping[str, nn.Module], path: str) -> nn.M
         why = "whose weights are signs, which have no zero; take WeightOnly(2)"
     elif path not in parts:
         why = f"which is not there; there are {', '.join(sites) or 'none'}"
-    elif _masks(parts[path]):
+    elif is_masked(parts[path]):
         why = "which has a mask already; call without_masks first"
     elif isinstance(parts[path], CodedLayer):
         why = "which is a palette; prune before quantize.prepare"
@@ -326,8 +324,11 @@ def _output_axis(owner: nn.Module) -> int:
     return 1 if isinstance(owner, nn.ConvTranspose1d | nn.ConvTranspose2d) and owner.groups == 1 else 0
 
 
-def _masks(part: nn.Module) -> list[_Mask]:
-    """The mask on a part's weight, if it has one."""
-    if not parametrize.is_parametrized(part, "weight"):
-        return []
-    return [one for one in part.parametrizations["weight"] if isinstance(one, _Mask)]  # type: ignore[index]
+def _masks(module: nn.Module) -> Iterator[tuple[_Mask, Tensor]]:
+    """Each mask within a module, and the weight that it is on as it was before."""
+    for part in module.modules():
+        if parametrize.is_parametrized(part, "weight"):
+            steps = cast(nn.ModuleDict, part.parametrizations)["weight"]
+            for mask in cast(parametrize.ParametrizationList, steps):
+                if isinstance(mask, _Mask):
+                    yield mask, cast(Tensor, steps.original).detach()
