@@ -33,7 +33,7 @@ from benchmarks._peer_tools import (
 )
 from benchmarks.tasks import Unmeasured, predict_of_file, predict_of_module
 from converters import Format, size_bytes, suffix_of
-from demo_apps.speech import TEACHER_RECIPE, digits, digits_net, load_recordings
+from demo_apps.speech import TEACHER_RECIPE, demo, digits, digits_net, load_recordings
 from demo_apps.speech._data import split_recordings
 from mobiledistill.devices import Host, Subject
 from mobiledistill.distill import Loss, SoftTargets
@@ -191,6 +191,7 @@ class Bench:
             workdir=self._folder / "ours",
             progress=tell,
             device="host" if budget.size_bytes is None else Unmeasured(),
+            distill=demo.tasks["digits"].distill,
             formats=(format,),
             schedule=replace(self.effort.schedule, seed=self.seed),
         ).results
