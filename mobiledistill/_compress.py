@@ -100,7 +100,8 @@ def compress(
         progress: called as work gets done.
 
     Returns:
-        The files and everything measured on them; ``result.met`` holds.
+        The files and everything measured on them. No limit is missed; ``result.met`` holds where ``device`` could
+        measure them all.
 
     Raises:
         BudgetError: no student that was found keeps the budget; it carries the nearest one.
@@ -126,7 +127,8 @@ def run_job(job: Job) -> CompressionResult:
         )
         files = write_and_measure(job, modules)
         checks = check_limits(job, files, facts)
-        if not all(_beats(job.task, file.validation_score, job.trivial_score()) for file in files.values()):
+        trivial = job.trivial_score()
+        if not all(_beats(job.task, file.validation_score, trivial) for file in files.values()):
             raise _nearest(job, source, facts)
         if not any(check.status == "missed" for check in checks):
             return _finish(job, source, facts, plan, modules, files, checks, history, ending)
@@ -179,7 +181,7 @@ def _search(job: Job, source: Source, cost: CostModel, facts: TeacherFacts, marg
         if plan.to_json() in tried:
             break
         measured = _try_untrained(job, source, cost, plan, tuple(limits))
-        used = max((measured[target] / limit for target, limit in limits.items()), default=0.0)
+        used = max((value / limits[target] for target, value in measured.items()), default=0.0)
         tried[plan.to_json()] = (plan, used)
         if used <= 1.0 and (used >= _ENOUGH or plan.cuts_nothing):
             break
@@ -210,7 +212,8 @@ def _try_untrained(
     with job.phase("search"):
         job.report("search", len(job.rounds), job.schedule.rounds, _plan_note(plan))
         known = job.run.recall("rounds", [plan.to_json(), sorted(targets)], measure)
-    measured = {target: known[f"{target[0]}/{target[1]}"] for target in targets}
+    # What a device cannot measure, memory on some, binds nothing.
+    measured = {target: known[key] for target in targets if (key := f"{target[0]}/{target[1]}") in known}
     for target, value in measured.items():
         cost.correct(target, source.amounts(plan), value)
     job.rounds.append({**_shape(plan), "trained": False, "measured": known})
@@ -378,29 +381,34 @@ def _nearest(job: Job, source: Source, facts: TeacherFacts) -> BudgetError:
         plan = source.narrow(level)
         short = replace(job.schedule.quantize, epochs=min(2, job.schedule.quantize.epochs))
         modules, history = _train(job, source, plan, job.schedule.quick, short if short.epochs else none)
-        score = job.score(modules, "validation")
-        if _beats(job.task, score, trivial) or plan.cuts_nothing:
+        learned = _beats(job.task, job.score(modules, "validation"), trivial)
+        if learned or plan.cuts_nothing:
             break
     files = write_and_measure(job, modules)
     checks = check_limits(job, files, facts)
     result = _finish(job, source, facts, plan, modules, files, checks, history, Ending.NO_LARGER_FITS)
-    return _unreachable(result, "even at its narrowest")
+    return _unreachable(result, "even at its narrowest", learned=learned)
 
 
-def _unreachable(result: CompressionResult, when: str) -> BudgetError:
+def _unreachable(result: CompressionResult, when: str, *, learned: bool = True) -> BudgetError:
     missed = [check for check in result.limits if check.status == "missed"]
-    # Nothing missed: the files are small and fast enough, but their student answers like one that never looked.
     binding = max(missed or result.limits, key=lambda check: check.used)
-    alike = [c for c in result.limits if c.name == binding.name and c.limit == binding.limit and c.measured is not None]
-    smallest = max(check.measured or 0.0 for check in alike)
+    alike = [check for check in result.limits if (check.name, check.limit) == (binding.name, binding.limit)]
+    smallest = max((check.measured for check in alike if check.measured is not None), default=binding.limit)
     where = f" on {binding.format}" if binding.format else ""
-    message = (
-        f"No student keeps {binding.name} = {binding.limit:,g}{where} {when}: the smallest value that worked is"
-        f" {smallest:,.6g} (with {result.metric.told(result.score.value)} after a short"
-        f" training). Raise that limit to it or above. The nearest files lie in"
-        f" {next(iter(result.artifacts.values())).path.parent}."
-    )
-    return BudgetError(message, result, binding, smallest)
+    told = result.metric.told(result.score.value)
+    if missed and learned:
+        message = (
+            f"No student keeps {binding.name} = {binding.limit:,g}{where} {when}: the smallest value that worked is"
+            f" {smallest:,.6g} (with {told} after a short training). Raise that limit to it or above."
+        )
+    else:
+        message = (
+            f"Students that keep {binding.name} = {binding.limit:,g}{where} answer no better than one that never looks"
+            f" at its input ({told} after a short training): raise the limits, train longer, or check the loss."
+        )
+    folder = next(iter(result.artifacts.values())).path.parent
+    return BudgetError(f"{message} The nearest files lie in {folder}.", result, binding, smallest)
 
 
 def _beats(task: Task, score: Score, trivial: Score) -> bool:

@@ -12,6 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from mobiledistill._parametrized import make_plain
 from mobiledistill._plan import Plan
 from mobiledistill._sources import Source
 from mobiledistill.factorize import FactorSite, LowRank
@@ -78,6 +79,7 @@ class Cuts(Source):
         half_bits: bool = False,
     ) -> None:
         self._origin = _learning(copy.deepcopy(origin)).eval()
+        make_plain(self._origin)  # weights that others make, as weight norm does, cannot be cut
         self._run = run
         self._losses = losses
         self._bits = bits
@@ -92,7 +94,8 @@ class Cuts(Source):
         shapes = layer_shapes(self._origin, run_per_use, self._groups, self._blocks)
         self._layers = [_with_rank(shape, self._products.values(), self._origin) for shape in shapes]
         if half_bits:
-            self._layers = [_with_bits(shape) for shape in self._layers]
+            layers = dict(self._origin.named_modules())  # not the matrices of recurrent ones
+            self._layers = [_with_bits(shape) if shape.name in layers else shape for shape in self._layers]
         self._halved = {shape.bits: shape.name for shape in self._layers if shape.bits}
         self._importance = importance(self._origin, run, self._groups, losses(self._origin), criterion)
         self._units = _PRODUCT.importance(self._origin, list(self._products.values()), losses(self._origin))

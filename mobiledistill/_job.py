@@ -95,6 +95,7 @@ class Job:
         progress: Progress | None,
         analysis: Path | None = None,
     ) -> Job:
+        from mobiledistill.devices import TableDevice
         from mobiledistill.devices import open as open_device
 
         unknown = [format for format in formats if format not in FORMATS]
@@ -111,12 +112,23 @@ class Job:
         taught_by.check(task)
         if isinstance(student, nn.Module):
             check_module(task, student, "student")
+        if not isinstance(scheme, Scheme):
+            raise InputError(
+                f"quantize must be a scheme such as quantize.Int8(), or None for 32-bit floats, but got {scheme!r}."
+            )
+        if not any(budget.limits(tuple(formats))) and (elsewhere := {limit.format for limit in budget.limits(FORMATS)}):
+            raise InputError(
+                f"The budget limits only {', '.join(sorted(map(str, elsewhere)))}, but the files are"
+                f" {', '.join(formats)}: name that format in formats."
+            )
         distill = distill or SoftTargets()
+        opened = open_device(device) if isinstance(device, str) else device
         call = {
             "task": task.name,
             "data": data_fingerprint(task),
             "teacher": taught_by.fingerprint,
-            "student": fingerprint(student) if isinstance(student, nn.Module) else repr(student and "family"),
+            "student": _identity(student),
+            "device": [opened.name, *([opened.table.digest] if isinstance(opened, TableDevice) else [])],
             "budget": repr(budget),
             "formats": list(formats),
             "quantize": repr(scheme),
@@ -129,7 +141,7 @@ class Job:
             budget=budget,
             student=student,
             distill=distill,
-            device=open_device(device) if isinstance(device, str) else device,
+            device=opened,
             formats=tuple(formats),
             scheme=scheme,
             schedule=schedule,
@@ -301,7 +313,7 @@ class Job:
     def known_sensitivity(self, origin: nn.Module, measure: Callable[[], Sensitivity]) -> Sensitivity:
         """What was measured before of the same model, data and loss, by this run or one that shares its analysis."""
         models = (fingerprint(origin), self.teacher.fingerprint)
-        code, criterion = code_fingerprint(self.task, origin), self.schedule.importance
+        code, criterion = code_fingerprint(self.task, *origin.modules()), self.schedule.importance
         about: tuple[object, ...] = (models, data_fingerprint(self.task), self.distill, code, criterion)
         if self.searches_bits:  # more is tried
             about = (*about, self.scheme)
@@ -317,6 +329,15 @@ class Job:
         lesson = self.lesson(signature_modules(self.task, module), layers=False)
         for batch in itertools.islice(self.task.train_batches(0), _IMPORTANCE_BATCHES):
             yield lesson(batch)
+
+
+def _identity(student: nn.Module | Family | None) -> list[str]:
+    """What must be the same where a run goes on: a module's weights, layers and code, or a family's code."""
+    if student is None:
+        return []
+    if isinstance(student, nn.Module):
+        return [fingerprint(student), code_fingerprint(*student.modules())]
+    return ["family", code_fingerprint(student)]
 
 
 def teacher_predict(task: Task, teacher: Teacher) -> Predict:

@@ -101,6 +101,8 @@ class FamilyMembers(Source):
         fitting = [(width, depth) for depth in _DEPTHS if (width := self._widest(depth, cost, limits))]
         if not fitting:
             return None
+        if not all(cost.knows(target) for target in limits):
+            return self._plan(*fitting[0])  # what it measures will tell what the others cost
         return self._plan(*max(fitting, key=self._quality_of) if len(fitting) > 1 else fitting[0])
 
     def uncut(self) -> Amounts:
@@ -142,9 +144,12 @@ class FamilyMembers(Source):
             network = self.amounts(self._plan(width, depth))
             return all(cost.predict(target, network) <= limit for target, limit in limits.items())
 
+        most = _WIDEST if limits and all(cost.knows(target) for target in limits) else _TYPICAL_WIDTH
         high = 1
-        while high < _WIDEST and fits(high):
+        while high < most and fits(high):
             high *= 2
+        if high >= most and fits(high):
+            return high
         low = 0 if high == 1 else high // 2
         while high - low > 1:
             middle = (low + high) // 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from converters import Format, InputError, Precision, Program, convert, load, save_program, suffix_of
 from mobiledistill._task import Arrays, Predict, Signature, Task
-from mobiledistill.prune import Run
+from mobiledistill.prune import Run, evaluating
 from mobiledistill.quantize import Fp16, Int8Or4, LayerScheme, Mixed, Scheme, calibrate, freeze, prepare
 
 __all__ = [
@@ -155,7 +156,19 @@ def check_module(task: Task, model: nn.Module, role: str) -> None:
             raise InputError(
                 f"The {role}'s weight {name!r} holds NaN or infinity; give it a model that was trained well."
             )
-    for name, module in signature_modules(task, model.eval()).items():
+    try:
+        copy.deepcopy(model)
+    except RuntimeError as error:
+        raise InputError(
+            f"The {role} cannot be copied ({str(error).splitlines()[0]}); take hooks that make weights off it first,"
+            " such as torch.nn.utils.remove_weight_norm."
+        ) from None
+    with evaluating(model):
+        _check_outputs(task, model, role)
+
+
+def _check_outputs(task: Task, model: nn.Module, role: str) -> None:
+    for name, module in signature_modules(task, model).items():
         signature = task.signatures[name]
         inputs = _tensors(task.calibration_inputs(name), 1)
         try:

@@ -6,6 +6,7 @@ import ast
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Mapping
@@ -97,8 +98,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 def fingerprint(module: nn.Module) -> str:
-    """A digest of a module's weights."""
-    digest = hashlib.sha256()
+    """A digest of a module's layers and weights; where objects lie in memory does not count."""
+    digest = hashlib.sha256(re.sub(r" at 0x[0-9a-f]+", "", repr(module)).encode())
     for name, value in sorted(module.state_dict().items()):
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
@@ -124,13 +125,14 @@ def data_fingerprint(task: Task) -> str:
 
 
 def code_fingerprint(*things: object) -> str:
-    """A digest of the code that defines some objects: their classes' files, and what those import from beside them.
+    """A digest of the code that defines objects and functions: their files, and what those import from beside them.
 
-    Comments and docstrings do not count.
+    Comments and docstrings do not count, nor does torch's own code.
     """
     found: dict[str, str] = {}
-    for thing in things:
-        _gather_code(type(thing).__module__, found)
+    for module in dict.fromkeys(str(thing.__module__) for thing in things):
+        if module.partition(".")[0] != "torch":
+            _gather_code(module, found)
     return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import signal
@@ -387,7 +388,7 @@ def test_a_latency_that_other_work_disturbed_is_measured_again_before_anything_i
 def test_a_student_that_learned_nothing_reaches_nothing(teacher: nn.Module, tmp_path: Path) -> None:
     idle = Schedule(cut_steps=1, distill=Recipe(epochs=0), quantize=Recipe(epochs=0), quick=Recipe(epochs=0))
     torch.manual_seed(3)
-    with pytest.raises(BudgetError):
+    with pytest.raises(BudgetError, match="keep size_bytes = 6,000 on onnx answer no better than one that never looks"):
         compress(
             teacher,
             Stripes(),
@@ -419,6 +420,33 @@ def test_another_call_never_touches_a_run(teacher: nn.Module, tmp_path: Path) ->
     with pytest.raises(InputError, match="holds another run"):
         compress(teacher, Stripes(), Budget(size_bytes=12_000), schedule=SHORT, device=HOST, workdir=tmp_path)
     assert (tmp_path / "run.json").read_text() == '{"budget": "another"}'
+
+
+def test_another_device_or_model_is_another_run(teacher: nn.Module, tmp_path: Path) -> None:
+    ask: dict[str, Any] = {"formats": ("onnx",), "schedule": SHORT, "workdir": tmp_path}
+    compress(teacher, Stripes(), Budget(size_bytes=500_000), device=HOST, **ask)
+
+    elsewhere = QuickHost()
+    elsewhere.name = "elsewhere"  # type: ignore[misc]  # final, but this is a test
+    with pytest.raises(InputError, match="differs in device"):
+        compress(teacher, Stripes(), Budget(size_bytes=500_000), device=elsewhere, **ask)
+    other = copy.deepcopy(teacher)  # the same weights in layers that compute something else
+    for part in other.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.eps = 0.1
+    with pytest.raises(InputError, match="differs in teacher"):
+        compress(other, Stripes(), Budget(size_bytes=500_000), device=HOST, **ask)
+
+
+@pytest.mark.parametrize("quantize", ["int8", quantize.Int8])
+def test_a_scheme_is_an_object(teacher: nn.Module, tmp_path: Path, quantize: Any) -> None:
+    with pytest.raises(InputError, match=r"quantize must be a scheme such as quantize\.Int8\(\)"):
+        compress(teacher, Stripes(), Budget(size_bytes=9_000), quantize=quantize, workdir=tmp_path)
+
+
+def test_a_limit_on_a_format_that_is_not_written_is_refused(teacher: nn.Module, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="limits only coreml, but the files are onnx"):
+        compress(teacher, Stripes(), Budget(size_bytes={"coreml": 9_000}), formats=("onnx",), workdir=tmp_path)
 
 
 JOB = """

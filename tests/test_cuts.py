@@ -220,3 +220,50 @@ def test_a_layer_that_few_bits_would_spoil_keeps_8() -> None:
     assert plan is not None
     assert plan.layer_bits
     assert "blocks.0.second" not in plan.layer_bits
+
+
+class Heard(nn.Module):
+    """A recurrent layer over rows of an image, and a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.units, self.head = nn.LSTM(16, 24, batch_first=True), nn.Linear(24, 10)
+
+    def forward(self, image: Tensor) -> Tensor:
+        states, _ = self.units(image[:, 0])
+        logits: Tensor = self.head(states[:, -1])
+        return logits
+
+
+def test_bits_of_recurrent_layers_are_no_choice() -> None:
+    choices = _in_8_or_4_bits(Heard()).sensitivity.rises
+    assert [name for name in choices if name.startswith("bits of ")] == ["bits of head"]
+
+
+def test_weights_that_others_make_are_cut_as_plain_ones() -> None:
+    module = nn.Sequential(nn.Flatten(), nn.Linear(256, 32), nn.ReLU(), nn.Linear(32, 4))
+    torch.nn.utils.parametrizations.weight_norm(module[1])
+    source = _cut(module, run, IMAGES)
+    cost = CostModel(1.0)
+    plan = source.propose(cost, {SIZE: 0.5 * cost.predict(SIZE, source.uncut())})
+    assert plan is not None
+    assert source.build(plan)[1].weight.shape == (plan.channels["1"], 256)  # type: ignore[index]
+    assert torch.nn.utils.parametrize.is_parametrized(module[1])  # the one that was given
+
+
+def test_products_give_way_to_layers_where_those_are_smaller() -> None:
+    """Weights of low rank make products of all layers at first, each of which is an operator more."""
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Flatten(), nn.Linear(256, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 10)
+    )
+    with torch.no_grad():
+        for layer in (module[1], module[3]):
+            weight = layer.get_parameter("weight")
+            weight.copy_(torch.randn(128, 6) @ torch.randn(6, weight.shape[1]) / 20)
+    source = _cut(module, run, IMAGES)
+    cost = CostModel(1.0)
+    least = cost.predict(SIZE, source.amounts(source.narrow(1)))
+    plan = source.propose(cost, {SIZE: 1.05 * least})
+    assert plan is not None
+    assert cost.predict(SIZE, source.amounts(plan)) <= 1.05 * least

@@ -119,6 +119,11 @@ class LatencyTable(Record):
     networks: Annotated[int, Field(ge=1)]
     formats: Annotated[dict[Format, FormatTable], Field(min_length=1)]
 
+    @property
+    def digest(self) -> str:
+        """Of everything that it says."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+
     def to_json(self) -> str:
         """One JSON object."""
         return self.model_dump_json()

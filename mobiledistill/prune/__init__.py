@@ -1,7 +1,7 @@
 """Pruning: what hangs together, what matters, and how to cut the rest away."""
 
 from mobiledistill.prune._blocks import residual_blocks, without_blocks
-from mobiledistill.prune._graph import Run, check_layers_called
+from mobiledistill.prune._graph import Run, check_layers_called, evaluating
 from mobiledistill.prune._groups import (
     ChannelGroup,
     FixedGroup,
@@ -50,6 +50,7 @@ __all__ = [
     "channel_groups",
     "check_layers_called",
     "cut",
+    "evaluating",
     "examined_groups",
     "fixed_groups",
     "follow",

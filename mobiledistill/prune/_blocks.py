@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import defaultdict
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -10,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from converters import InputError
-from mobiledistill.prune._graph import Run
+from mobiledistill._parametrized import make_plain
+from mobiledistill.prune._graph import Run, forward
 from mobiledistill.prune._recurrent import RECURRENT
 
 __all__ = ["Skip", "residual_blocks", "without_blocks"]
@@ -29,7 +31,8 @@ def residual_blocks(module: nn.Module, run: Run) -> tuple[str, ...]:
 
     A block is a part with layers of its own whose answer still depends on its input once all its layers are silenced:
     then something leads past them. Blocks may lie within others. Residual blocks of a CNN are found, layers of a
-    Transformer and their halves, gates that multiply what they are given.
+    Transformer and their halves, gates that multiply what they are given. Parts that share weights with others, or
+    that are called in several places, stay: nothing would become smaller without one of them.
 
     Args:
         module: a float module; not changed.
@@ -49,10 +52,9 @@ def residual_blocks(module: nn.Module, run: Run) -> tuple[str, ...]:
     handles = [
         part.register_forward_hook(note(path), with_kwargs=True)
         for path, part in module.named_modules()
-        if path and any(True for _ in part.children()) and _layers(part)
+        if path and any(True for _ in part.children()) and _layers(part) and _owns_its_weights(module, path)
     ]
-    with torch.no_grad():
-        run(module.eval())
+    forward(module, run)
     for handle in handles:
         handle.remove()
     return tuple(
@@ -87,18 +89,27 @@ def _alike(given: Any, returned: Any) -> bool:
     )
 
 
+def _owns_its_weights(module: nn.Module, block: str) -> bool:
+    paths: dict[int, list[str]] = defaultdict(list)
+    for path, parameter in module.named_parameters(remove_duplicate=False):
+        paths[id(parameter)].append(path)
+    inside = [[path.startswith(f"{block}.") for path in those] for those in paths.values()]
+    return all(all(those) for those in inside if any(those))
+
+
 def _layers(part: nn.Module) -> list[nn.Module]:
-    kinds = (nn.Conv1d, nn.Conv2d, nn.Linear, nn.MultiheadAttention, *RECURRENT)
+    kinds = (nn.modules.conv._ConvNd, nn.Linear, nn.Bilinear, nn.MultiheadAttention, *RECURRENT)
     return [layer for layer in part.modules() if isinstance(layer, kinds)]
 
 
 def _leads_past(block: nn.Module, given: tuple[Any, ...], named: Mapping[str, Any]) -> bool:
     silent = copy.deepcopy(block).eval()
+    make_plain(silent)
     first, *rest = given
     with torch.no_grad():
         for layer in _layers(silent):
             for parameter in layer.parameters(recurse=isinstance(layer, nn.MultiheadAttention)):
                 parameter.zero_()
         noise = torch.randn(first.shape, generator=torch.Generator().manual_seed(0)).to(first)
-        answers = [silent(value, *rest, **named) for value in (noise, noise.roll(1, 0).flip(-1) + 1)]
-    return not torch.allclose(*answers)
+        one, other = (silent(value, *rest, **named) for value in (noise, noise.roll(1, 0).flip(-1) + 1))
+    return not torch.allclose(one, other, equal_nan=True)  # nothing divided by nothing leads nowhere

@@ -24,6 +24,7 @@ __all__ = [
     "coupled",
     "dependency_graph",
     "ends",
+    "evaluating",
     "forward",
     "group_of",
     "is_depthwise",
@@ -55,11 +56,11 @@ def dependency_graph(module: nn.Module, run: Run) -> Any:
 
     run = _without_last_islands(module, run)
     # The graph is read off the gradients' one.
-    with warnings.catch_warnings(), learning(module), standing_in(module) as stood_for:
+    with warnings.catch_warnings(), evaluating(module), learning(module), standing_in(module) as stood_for:
         warnings.simplefilter("ignore")
         # ignored_params: the constructor's own default is a list shared between all graphs of the process.
         return tp.DependencyGraph().build_dependency(
-            module.eval(),
+            module,
             example_inputs=(),
             forward_fn=lambda model, _: run(model),
             customized_pruners={Units: units_pruner()},
@@ -116,8 +117,8 @@ def check_layers_called(module: nn.Module, run: Run, losses: Callable[[nn.Module
     def note(part: nn.Module, *_: Any) -> None:
         called.add(part)
 
-    with torch.no_grad(), _hooked(note):
-        run(module.eval())
+    with torch.no_grad(), evaluating(module), _hooked(note):
+        run(module)
         known = set(called)
         for _ in losses(module):
             pass
@@ -127,6 +128,18 @@ def check_layers_called(module: nn.Module, run: Run, losses: Callable[[nn.Module
             " with it cannot be known: which layers run may not depend on the data. Give a student, a module without"
             " such branches."
         )
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """While this lasts, the module is in evaluation mode."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
 
 
 @contextmanager
@@ -269,5 +282,5 @@ def is_depthwise(layer: nn.Module) -> bool:
 
 
 def forward(module: nn.Module, run: Run) -> tuple[Tensor, ...]:
-    with torch.no_grad():
-        return run(module.eval())
+    with torch.no_grad(), evaluating(module):
+        return run(module)

@@ -10,7 +10,7 @@ import copy
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -152,7 +152,11 @@ def examined_groups(module: nn.Module, run: Run) -> tuple[ChannelGroup | FixedGr
 def layer_shapes(
     module: nn.Module, run: Run, groups: Iterable[ChannelGroup], blocks: Iterable[str] = ()
 ) -> tuple[LayerShape, ...]:
-    """Weights and multiply-accumulates of every layer and embedding, with the groups and blocks they shrink with."""
+    """Weights and multiply-accumulates of layers and embeddings, with the groups and blocks they shrink with.
+
+    Listed are the kinds that can be cut: linear layers, convolutions of one and two axes, recurrent layers, embeddings.
+    What else holds weights, transposed convolutions and ``nn.MultiheadAttention``'s projection of its inputs, is not.
+    """
     blocks = tuple(blocks)
     positions: dict[str, int] = {}
     layers = {path: part for path, part in module.named_modules() if isinstance(part, (*WRITERS, *RECURRENT))}
@@ -162,7 +166,7 @@ def layer_shapes(
             if isinstance(layer, RECURRENT):
                 passes = getattr(inputs[0], "data", inputs[0]).numel() // layer.input_size
             else:
-                passes = output[0].numel() // layer.get_parameter("weight").shape[0]
+                passes = output.numel() // cast(Tensor, layer.weight).shape[0]
             positions[path] = positions.get(path, 0) + (0 if isinstance(layer, nn.Embedding) else passes)
 
         return hook
@@ -249,9 +253,7 @@ class Trials:
 
 
 def _weights(layer: nn.Module) -> list[tuple[str, Tensor]]:
-    return (
-        list(matrices(layer).items()) if isinstance(layer, RECURRENT) else [("weight", layer.get_parameter("weight"))]
-    )
+    return list(matrices(layer).items()) if isinstance(layer, RECURRENT) else [("weight", cast(Tensor, layer.weight))]
 
 
 def _examined(

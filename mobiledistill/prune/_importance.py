@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from converters import InputError
 from mobiledistill.prune._graph import Run, coupled, dependency_graph, learning, scorable
 from mobiledistill.prune._groups import ChannelGroup
 from mobiledistill.prune._recurrent import RECURRENT, Units
@@ -27,6 +28,10 @@ class Importance(ABC):
     ``Schedule(importance=...)`` takes one for ``compress``. All of them sum over everything that is coupled, and say
     nothing of one group beside another: that is what the search measures.
     """
+
+    def __repr__(self) -> str:
+        """Class and attributes: a work folder tells one criterion from another by this."""
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
 
     @abstractmethod
     def rate(self, module: nn.Module, groups: Mapping[str, _Items], losses: Iterable[Tensor]) -> dict[str, Tensor]:
@@ -126,9 +131,7 @@ class BatchNormScale(Importance):
         import torch_pruning as tp
 
         scaled = {
-            name: items
-            for name, items in groups.items()
-            if any(isinstance(item.dep.target.module, nn.modules.batchnorm._BatchNorm) for item in items)
+            name: items for name, items in groups.items() if any(_scales(item.dep.target.module) for item in items)
         }
         others = {name: items for name, items in groups.items() if name not in scaled}
         scales = _by(tp.importance.BNScaleImportance(normalizer=None), module, scaled)
@@ -182,7 +185,12 @@ def importance(
             rated = criterion.rate(module, {name: found[name] for name in found if name in blocks}, losses)
         finally:
             module.zero_grad()
-    return {name: _shares(raw, blocks[name]) for name, raw in rated.items()}
+    widths = {name: len(found[name][0].idxs) for name in blocks}
+    for name, width in widths.items():
+        if name not in rated or rated[name].shape != (width,):
+            given = tuple(rated[name].shape) if name in rated else "nothing"
+            raise InputError(f"{criterion!r} rated {given} for group {name!r}; it must rate each of {width} channels.")
+    return {name: _shares(rated[name], blocks[name]) for name in widths}
 
 
 def _shares(raw: Tensor, block: int) -> Tensor:
@@ -191,6 +199,10 @@ def _shares(raw: Tensor, block: int) -> Tensor:
     raw = raw / raw.mean() if bool(raw.any()) else torch.ones_like(raw)
     raw = (raw + _LEAST).reshape(-1, block).mean(1).repeat_interleave(block)
     return (raw / raw.sum()).float()
+
+
+def _scales(part: nn.Module) -> bool:
+    return isinstance(part, nn.modules.batchnorm._BatchNorm) and part.affine
 
 
 def _by(scorer: Any, module: nn.Module, groups: Mapping[str, _Items]) -> dict[str, Tensor]:

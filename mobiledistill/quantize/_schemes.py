@@ -32,6 +32,9 @@ class Int8:
 
     bytes_per_weight = 1.0
 
+    def __post_init__(self) -> None:
+        _check_percentile(self.percentile)
+
 
 @dataclass(frozen=True)
 class Int4(Int8):
@@ -182,9 +185,17 @@ class Int8Or4:
 
     bytes_per_weight = 1.0
 
+    def __post_init__(self) -> None:
+        _check_percentile(self.percentile)
+
     def mixed(self, narrow: Collection[str]) -> Mixed:
         """The scheme with the layers at these paths in 4 bits."""
         return Mixed(Int8(self.percentile), dict.fromkeys(narrow, Int4(self.percentile)))
+
+
+def _check_percentile(percentile: float | None) -> None:
+    if percentile is not None and not 50 <= percentile <= 100:
+        raise InputError(f"percentile must be 50 to 100, or None, but got {percentile!r}; 99.99 is usual.")
 
 
 Scheme = LayerScheme | Mixed | Int8Or4 | Fp16

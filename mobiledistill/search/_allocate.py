@@ -49,7 +49,7 @@ def allocate(
     Starting from everything, what goes next is always what costs the least predicted loss for what it brings towards
     the limits that are still broken. Then whatever still fits comes back, and as long as giving up a little of one
     thing makes room for something worth more, the two are exchanged. That is done with and without leaving blocks
-    out; the better end counts.
+    out, and without products; the best end counts.
 
     Args:
         choices: what can become smaller.
@@ -58,7 +58,9 @@ def allocate(
         limits: upper limits.
     """
     ends = []
-    for fixed in ({choice.name for choice in choices if choice.most == 1}, set()):
+    blocks = {choice.name for choice in choices if choice.most == 1}
+    products = {choice.name for choice in choices if choice.is_rank}
+    for fixed in (blocks, set(), *([products] if products else [])):
         state = _State(choices, layers, cost, limits)
         if state.shrink(fixed):
             state.refill()
@@ -94,11 +96,15 @@ class _State:
 
     def shrink(self, fixed: Collection[str]) -> bool:
         """Until every limit holds; whether that could be reached."""
+        whole_again: set[str] = set()
         while broken := [target for target, value in self._predicted().items() if value > self._limits[target]]:
-            offer = self._cheapest(broken, fixed)
+            offer = self._cheapest(broken, {*fixed, *whole_again})
             if offer is None:
                 return False
-            self._set(*offer)
+            name, kept = offer
+            if kept > self.kept[name]:
+                whole_again.add(name)  # once, so that this ends
+            self._set(name, kept)
         return True
 
     def refill(self, without: str | None = None) -> None:
@@ -126,8 +132,10 @@ class _State:
     def _cheapest(self, broken: Sequence[Target], fixed: Collection[str]) -> tuple[str, int] | None:
         now = self._predicted()
         best, best_price = None, math.inf
-        offers = ((name, fewer) for name in self._choices if name not in fixed for fewer in self._offers(name))
-        for name, fewer in offers:
+        offers = [(name, fewer) for name in self._choices if name not in fixed for fewer in self._offers(name)]
+        # A product is two operators: as everything around it shrinks, the layer itself may be the smaller one.
+        products = [c for c in self._choices.values() if c.is_rank and self._is_there(c.name) and c.name not in fixed]
+        for name, fewer in [*offers, *((one.name, one.most) for one in products if self.kept[one.name] < one.most)]:
             after = self._predicted(name, fewer)
             gain = sum((now[target] - after[target]) / (now[target] - self._limits[target]) for target in broken)
             lost = self._loss_of(name, fewer) - self._loss_of(name, self.kept[name])

@@ -119,12 +119,16 @@ class CostModel:
     bytes_per_weight: float
     points: dict[Target, list[tuple[float, float]]] = field(default_factory=dict)
 
+    def knows(self, target: Target) -> bool:
+        """Whether a prediction says anything: of time nothing is known before a first measurement."""
+        return target[1] not in LATENCIES or bool(self.points.get(target))
+
     def predict(self, target: Target, network: Amounts) -> float:
         """The predicted quantity, in the unit of the target's limit."""
         raw = self._raw(target, network)
         points = self.points.get(target, [])
         if not points:
-            return raw if target[1] not in LATENCIES else 0.0
+            return raw if self.knows(target) else 0.0
         if len(points) == 1:
             x, y = points[0]
             return y + self._prior_slope(target[1], x, y) * (raw - x)

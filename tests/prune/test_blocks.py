@@ -128,3 +128,49 @@ def test_channels_can_be_cut_where_blocks_are_left_out() -> None:
 def test_a_block_that_is_not_there_is_named() -> None:
     with pytest.raises(InputError, match=r"no block 'blocks\.7'"):
         without_blocks(Blocks(), ["blocks.7"])
+
+
+class Summed(nn.Module):
+    """Two convolutions side by side, one of them transposed: without either the sum is nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other = nn.Conv2d(8, 8, 3, padding=1), nn.ConvTranspose2d(8, 8, 3, padding=1)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        total: Tensor = self.one(maps) + self.other(maps)
+        return total
+
+
+class Scaled(nn.Module):
+    """A layer whose answer is scaled to length 1: nothing by nothing where the layer is silent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(8, 8, 1)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        answer: Tensor = self.layer(maps)
+        return answer / answer.norm(dim=1, keepdim=True)
+
+
+@pytest.mark.parametrize("kind", [Summed, Scaled])
+def test_what_nothing_leads_past_stays(kind: type[nn.Module]) -> None:
+    module = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.Sequential(kind()), nn.Conv2d(8, 4, 1))
+    assert residual_blocks(module, run) == ()
+
+
+def test_blocks_that_share_their_weights_stay() -> None:
+    """Without one of them nothing would become smaller."""
+    shared, own = Block(8), Block(8)
+    module = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), shared, own, shared, nn.Conv2d(8, 4, 1))
+    assert residual_blocks(module, run) == ("2",)
+
+
+def test_what_is_looked_at_keeps_its_mode() -> None:
+    module = settled(Blocks(8), IMAGES).train()
+    module.get_submodule("blocks.0").eval()
+    before = [part.training for part in module.modules()]
+    residual_blocks(module, run)
+    channel_groups(module, run)
+    assert [part.training for part in module.modules()] == before

@@ -172,3 +172,9 @@ def test_what_runs_twice_costs_twice() -> None:
     assert {layer.name: layer.macs for layer in layer_shapes(Residual(8), twice, ())} == {
         name: 2 * macs for name, macs in once.items()
     }
+
+
+def test_axes_folded_into_the_batch_count() -> None:
+    """A layer over six patches multiplies six times."""
+    shapes = layer_shapes(nn.Linear(16, 8), lambda layer: (layer(torch.zeros(6, 16)),), ())
+    assert [layer.macs for layer in shapes] == [6 * 16 * 8]

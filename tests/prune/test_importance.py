@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable, Mapping
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +13,18 @@ from torch import Tensor, nn
 from torch_pruning._helpers import GroupItem
 
 import mobiledistill as md
-from mobiledistill.prune import Activation, BatchNormScale, Fisher, Magnitude, Taylor, channel_groups, cut, importance
+from mobiledistill import InputError
+from mobiledistill.prune import (
+    Activation,
+    BatchNormScale,
+    Fisher,
+    Importance,
+    Magnitude,
+    Taylor,
+    channel_groups,
+    cut,
+    importance,
+)
 from mobiledistill.prune._graph import scorable
 from tests.contract.importances import ImportanceContract
 from tests.networks import Residual, settled
@@ -176,3 +189,30 @@ def _scores(module: nn.Module, criterion: md.prune.Importance, name: str = "writ
 
 def _share(raw: Tensor) -> Tensor:
     return (raw / raw.sum()).detach()
+
+
+def test_batch_norms_without_scales_are_passed_over() -> None:
+    module = nn.Sequential(nn.Conv2d(1, 8, 1), nn.BatchNorm2d(8, affine=False), nn.ReLU(), nn.Conv2d(8, 4, 1))
+    groups = channel_groups(module, _answers)
+    scores = [importance(module, _answers, groups, [], one)["0"] for one in (BatchNormScale(), Magnitude())]
+    assert torch.equal(*scores)
+
+
+class Forgetful(Importance):
+    """Rates nothing."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def rate(self, module: nn.Module, groups: Mapping[str, Any], losses: Iterable[Tensor]) -> dict[str, Tensor]:
+        return {}
+
+
+def test_a_criterion_of_ones_own_is_told_what_it_left_out() -> None:
+    module = nn.Sequential(nn.Conv2d(1, 8, 1), nn.ReLU(), nn.Conv2d(8, 4, 1))
+    with pytest.raises(InputError, match=r"Forgetful\(seed=3\) rated nothing for group '0'; .* 8 channels"):
+        importance(module, _answers, channel_groups(module, _answers), [], Forgetful(3))
+
+
+def _answers(module: nn.Module) -> tuple[Tensor, ...]:
+    return (module(IMAGES[:1]),)
