@@ -75,6 +75,7 @@ def plain_archive(path: Path) -> io.BytesIO:
             _check_config(path, name.rpartition("/")[0], json.loads(records[name]), records)
         model = json.loads(records[_MODEL])
         _check_program(path, model)
+        _check_examples(path, records[_EXAMPLES])
     except KeyError as error:
         raise ModelFileError(
             f"{path} is no .pt2 archive, or a damaged one (no {error.args[0]}); export it anew."
@@ -85,7 +86,6 @@ def plain_archive(path: Path) -> io.BytesIO:
         raise ModelFileError(
             f"{path} is a damaged .pt2 archive ({type(error).__name__} while inspecting it); export it anew."
         ) from None
-    _check_examples(path, records[_EXAMPLES])
     model["guards_code"] = []  # Python that torch would compile; shapes are checked where a program is used
     records[_MODEL] = json.dumps(model).encode()
     anew = io.BytesIO()

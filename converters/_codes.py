@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,6 +110,8 @@ def fold_codes(exported: torch.export.ExportedProgram) -> list[Codes]:
         if any(not np.array_equal(first.values, other.values) for _, other in others):
             continue
         placeholder = next(node for node in graph.find_nodes(op="placeholder") if node.name == name)
+        if _read_otherwise(placeholder, {node for node, _ in places}, computed):
+            continue
         store_constant(exported, name, torch.from_numpy(first.values))
         placeholder.meta["val"] = places[0][0].meta["val"]
         for node, _ in places:
@@ -168,6 +170,17 @@ def _computed(graph: fx.Graph, known: dict[str, Any]) -> dict[fx.Node, torch.Ten
     return {node: value for node, value in values.items() if node not in constants}
 
 
+def _read_otherwise(node: fx.Node, ends: Collection[fx.Node], computed: Mapping[fx.Node, torch.Tensor]) -> bool:
+    """Whether anything but these results is computed of the integers, so that they must stay what they are."""
+    claim = torch.ops.aten._assert_tensor_metadata.default
+    return any(
+        user not in ends
+        and user.target is not claim
+        and (user not in computed or _read_otherwise(user, ends, computed))
+        for user in node.users
+    )
+
+
 def _erase_claims(graph: fx.Graph, about: set[fx.Node]) -> None:
     """Takes out what torch.export says of the integers' types."""
     for node in list(graph.nodes):
@@ -202,7 +215,8 @@ def _codes(value: torch.Tensor, sources: list[tuple[str, torch.Tensor]]) -> Code
         if other.ndim != 1 or numbers.max() >= len(other) or not np.array_equal(other[numbers], values):
             return None
         return Codes(name, values, numbers, None, other, max(1, int(len(other) - 1).bit_length()))
-    blocks = other if other.ndim == values.ndim else other.squeeze(-1) if other.ndim == values.ndim + 1 else None
+    by_blocks = other.ndim == values.ndim + 1 and other.shape[-1] == 1
+    blocks = other if other.ndim == values.ndim else other[..., 0] if by_blocks else None
     if blocks is None or any(length % count for length, count in zip(values.shape, blocks.shape, strict=True)):
         return None
     spread = blocks

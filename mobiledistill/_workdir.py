@@ -42,8 +42,8 @@ class Workdir:
         text = json.dumps(call, indent=1, sort_keys=True, default=str)
         make_folder(path)
         record = path / "run.json"
-        if record.exists() and record.read_text() != text:
-            changed = sorted(_changed(record.read_text(), call))
+        if record.exists() and (before := record.read_text(errors="replace")) != text:
+            changed = sorted(_changed(before, call))
             raise InputError(
                 f"{path} holds another run (it differs in {', '.join(changed)});"
                 " choose another workdir, or delete this one to start over."
@@ -53,7 +53,7 @@ class Workdir:
     def recall(self, name: str, key: object, compute: Callable[[], Any]) -> Any:
         """The JSON value remembered under ``name`` for ``key``, computed and remembered the first time."""
         file = self.path / f"{name}.json"
-        known: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+        known = _object(file) if file.exists() else {}
         digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()[:16]
         if digest not in known:
             known[digest] = compute()
@@ -146,9 +146,35 @@ def _gather_code(module: str, found: dict[str, str]) -> None:
             node.body = [part for part in node.body if not _is_text(part)]  # what only says something
     found[module] = hashlib.sha256(ast.dump(tree).encode()).hexdigest()
     folder = module.rpartition(".")[0]
+    for name in _imported(tree):
+        if name.startswith(f"{folder}.") if folder else _lies_beside(name, Path(file)):
+            _gather_code(name, found)
+
+
+def _imported(tree: ast.Module) -> list[str]:
+    names = []
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and folder and (node.module or "").startswith(f"{folder}."):
-            _gather_code(str(node.module), found)
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names.append(node.module)
+        elif isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+    return names
+
+
+def _lies_beside(module: str, file: Path) -> bool:
+    """Whether a module is a file in the same folder: of scripts, which are in no package."""
+    other = getattr(sys.modules.get(module), "__file__", None)
+    return other is not None and Path(other).resolve().parent == file.resolve().parent
+
+
+def _object(file: Path) -> dict[str, Any]:
+    try:
+        known = json.loads(file.read_bytes())
+    except ValueError:
+        known = None
+    if not isinstance(known, dict):
+        raise InputError(f"{file} is damaged; delete it, and the same call does again what it held.")
+    return known
 
 
 def _is_text(node: ast.AST) -> bool:
@@ -159,6 +185,8 @@ def _changed(before: str, call: Mapping[str, Any]) -> set[str]:
     try:
         old = json.loads(before)
     except ValueError:
+        old = None
+    if not isinstance(old, dict):
         return {"its damaged run.json"}
     new = json.loads(json.dumps(call, default=str))
     return {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)}

@@ -18,7 +18,7 @@ EXAMPLE = (
     " mobiledistill compress ... --device table:host.json"
 )
 _QUICK = 6
-_FULL = 48
+_FULL = 48  # as the function has it, which is not imported before it is called
 
 
 def calibrate(
@@ -28,7 +28,7 @@ def calibrate(
     workdir: options.Workdir = Path("runs/calibration"),
     seed: options.Seed = 0,
     networks: Annotated[int, typer.Option(help="Networks that are drawn and timed; more predict better.")] = _FULL,
-    quick: options.Quick = False,
+    quick: Annotated[bool, typer.Option("--quick", help=f"{_QUICK} networks: to see it work.")] = False,
     as_json: options.Json = False,
 ) -> None:
     """Time networks and their parts on a device, and write a table that predicts the latency of other files.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated
@@ -34,7 +35,7 @@ def compress(
     quantize: options.Quantize = "int8",
     workdir: options.Workdir = Path("runs/latest"),
     device: options.Device = "host",
-    seed: options.Seed = 0,
+    seed: Annotated[int | None, typer.Option(help="Of everything random; without it what schedule() says.")] = None,
     tensorboard: options.TensorBoard = None,
     as_json: options.Json = False,
 ) -> None:
@@ -46,7 +47,8 @@ def compress(
     budget = options.budget_of(size, latency, latency_share, memory, download, max_drop)
     wanted, scheme = options.formats_of(formats), options.scheme_of(quantize or "int8")
     module = _load(job)
-    schedule = module.schedule() if hasattr(module, "schedule") else Schedule(seed=seed)
+    schedule = module.schedule() if hasattr(module, "schedule") else Schedule()
+    schedule = schedule if seed is None else replace(schedule, seed=seed)
     task = module.task()
     try:
         with progress_bars(tensorboard) as progress:
@@ -74,11 +76,12 @@ def compress(
 def _load(job: Path) -> ModuleType:
     if not job.is_file() or job.suffix != ".py":
         raise InputError(f"{job} is no Python file; give one that defines teacher() and task().")
-    spec = importlib.util.spec_from_file_location(job.stem, job)
+    name = f"_job_{job.stem}"  # a job may be called as a module is that others import
+    spec = importlib.util.spec_from_file_location(name, job)
     if spec is None or spec.loader is None:
         raise InputError(f"{job} cannot be imported; give a Python file that defines teacher() and task().")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[job.stem] = module
+    sys.modules[name] = module
     sys.path.insert(0, str(job.parent.resolve()))
     spec.loader.exec_module(module)
     missing = [name for name in ("teacher", "task") if not callable(getattr(module, name, None))]

@@ -74,7 +74,9 @@ def budget_of(
     """The budget that the options spell out."""
     if all(limit is None for limit in (size, latency, latency_share, memory, download, drop)):
         raise InputError("No limit was given; give at least one, for example --size 60kB or --latency 0.3ms.")
-    amount, _, percentile = (latency or "").partition("@p")
+    amount, asked, percentile = (latency or "").partition("@p")
+    if asked and ("," in percentile or not percentile):
+        raise InputError(f"--latency {latency!r} holds no percentile; write for example 0.5ms@p90.")
     percentile_limit = Budget.parse(f"1ms@p{percentile}").latency_percentile if percentile else 50.0
     return Budget(
         size_bytes=None if size is None else parse_bytes(size),

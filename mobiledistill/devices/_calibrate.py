@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-import itertools
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 
-from converters import Format, InputError, Kernel, MobileDistillError, Program, convert, kernels, sections, suffix_of
+from converters import (
+    DeviceError,
+    Format,
+    InputError,
+    Kernel,
+    MobileDistillError,
+    Program,
+    convert,
+    kernels,
+    sections,
+    suffix_of,
+)
 from mobiledistill._progress import Event, Progress
-from mobiledistill._workdir import Workdir
+from mobiledistill._workdir import Workdir, code_fingerprint
 from mobiledistill.devices._base import Device
 from mobiledistill.devices._fit import Hyper, Problem, Timed
 from mobiledistill.devices._grid import network
 from mobiledistill.devices._host import Host, Subject
 from mobiledistill.devices._measurement import DeviceInfo, Measurement, RuntimeInfo
 from mobiledistill.devices._open import open as open_device
-from mobiledistill.devices._table import FormatTable, LatencyTable, table_of
+from mobiledistill.devices._table import FormatTable, LatencyTable, TableDevice, table_of
 
 __all__ = ["Precision", "calibrate"]
 
@@ -77,39 +87,35 @@ def calibrate(
     opened = open_device(device) if isinstance(device, str) else device
     if missing := [fmt for fmt in formats if fmt not in opened.formats]:
         raise InputError(f"{opened.name} does not run {', '.join(missing)}; it runs {', '.join(opened.formats)}.")
+    if isinstance(opened, TableDevice):
+        raise InputError(f"{opened.name} only predicts; calibrate a device that measures.")
+    if not formats:
+        raise InputError(f"No format was given; {opened.name} runs {', '.join(opened.formats)}.")
+    if not precisions or not set(precisions) <= set(get_args(Precision)):
+        raise InputError(f"precisions must be some of {', '.join(get_args(Precision))}, but got {precisions!r}.")
     if networks < _FOLDS:
         raise InputError(f"networks must be {_FOLDS} or more, so that some can be held out, but got {networks!r}.")
-    call = {"device": opened.name, "seed": seed, "threads": 1}
+    if not 0 <= seed < 2**63:
+        raise InputError(f"seed must be 0 or more and fit 63 bits, but got {seed!r}.")
+    code = code_fingerprint(network, kernels, sections)  # what is drawn, and what a kernel is called
+    call = {"device": opened.name, "seed": seed, "threads": 1, "code": code}
     run = Workdir(Path(workdir), call)
     units = [(number, precision, fmt) for number in range(networks) for precision in precisions for fmt in formats]
     taken: dict[Format, list[dict[str, Any]]] = {fmt: [] for fmt in formats}
-    for done, ((number, precision, fmt), make) in enumerate(zip(units, _programs(units, seed, run), strict=True)):
+    program = lru_cache(maxsize=1)(_program)  # quantized once, and only where something is left to be timed
+    for done, (number, precision, fmt) in enumerate(units):
         if progress is not None:
             progress(Event("calibrate", done, len(units), f"network {number + 1} in {precision}, {fmt}"))
+        make = partial(program, number, seed, precision)
         found = run.recall(f"{number}-{precision}", fmt, partial(_time, opened, make, fmt, run))
         taken[fmt].append({"network": number, **found})
     if progress is not None:
         progress(Event("calibrate", len(units), len(units), "fitting"))
     tables = {fmt: _table(fmt, found) for fmt, found in taken.items()}
-    first = next(unit for found in taken.values() for unit in found if "device" in unit)
-    return LatencyTable(
-        device=DeviceInfo(**first["device"]), spec=opened.name, seed=seed, networks=networks, formats=tables
-    )
-
-
-def _programs(units: Sequence[tuple[int, Precision, Format]], seed: int, run: Workdir) -> Iterator[Any]:
-    """For each unit what makes its program; a network is drawn, and quantized, once and only where it is needed."""
-    for number, group in itertools.groupby(units, key=lambda unit: unit[0]):
-        for precision, formats in itertools.groupby(group, key=lambda unit: unit[1]):
-            known: list[Program] = []
-
-            def make(number: int = number, precision: str = precision, known: list[Program] = known) -> Program:
-                if not known:
-                    known.append(_program(number, seed, precision))
-                return known[0]
-
-            for _ in formats:
-                yield make
+    devices = [unit["device"] for found in taken.values() for unit in found if "device" in unit]
+    if any(device != devices[0] for device in devices):
+        raise InputError("The work folder holds times of several devices; delete it to start over.")
+    return LatencyTable(device=DeviceInfo(**devices[0]), spec=opened.name, seed=seed, networks=networks, formats=tables)
 
 
 def _program(number: int, seed: int, precision: str) -> Program:
@@ -136,6 +142,8 @@ def _time(device: Device, make: Callable[[], Program], fmt: Format, run: Workdir
         files = [whole, *parts, whole]
         calls = [kernels(path)["main"] for path in files]
         measured = _measure(device, files, fmt)
+    except DeviceError:
+        raise  # it may answer when it is asked again
     except MobileDistillError as error:
         return {"refused": str(error)}
     finally:
@@ -166,7 +174,10 @@ def _measure(device: Device, files: Sequence[Path], fmt: Format) -> list[Measure
             for one in device.measure_interleaved(group, processes=1, samples=_SAMPLES, memory=False)
         ]
     found = [device.measure(path, fmt, processes=1, samples=_SAMPLES) for path in files]
-    return [one for one in found if one is not None]
+    answers = [one for one in found if one is not None]
+    if len(answers) < len(files):
+        raise DeviceError(f"{device.name} did not run {len(files) - len(answers)} of {len(files)} {fmt} files.")
+    return answers
 
 
 def _table(fmt: Format, taken: Sequence[Mapping[str, Any]]) -> FormatTable:
@@ -177,7 +188,7 @@ def _table(fmt: Format, taken: Sequence[Mapping[str, Any]]) -> FormatTable:
         raise InputError("The work folder holds times of several versions of a runtime; delete it to start over.")
     files, networks, wholes, twice, tails = [], [], [], [], []
     for unit in taken:
-        entries = unit.get("files", ())
+        entries = [entry for entry in unit.get("files", ()) if entry["valid"]]
         complete = [entry for entry in entries if entry["whole"]]
         if len(complete) > 1:
             twice.append(abs(complete[-1]["ms"] / complete[0]["ms"] - 1))
@@ -187,6 +198,8 @@ def _table(fmt: Format, taken: Sequence[Mapping[str, Any]]) -> FormatTable:
             files.append(Timed(called, entry["ms"], _WHOLE if entry["whole"] else 1.0))
             networks.append(unit["network"])
             wholes.append(entry["whole"])
+    if len({number for number, whole in zip(networks, wholes, strict=True) if whole}) < _FOLDS:
+        raise InputError(f"Fewer than {_FOLDS} networks could be timed undisturbed as {fmt}: draw more of them.")
     beliefs = list(_BELIEFS)
     ratios = _held_out(files, np.array(networks), np.array(wholes), beliefs)
     best = min(range(len(beliefs)), key=lambda one: float(np.mean(np.abs(np.log(ratios[one])))))
@@ -194,7 +207,7 @@ def _table(fmt: Format, taken: Sequence[Mapping[str, Any]]) -> FormatTable:
         Problem(files).fit(beliefs[best]),
         runtime=RuntimeInfo(**runtimes[0]),
         files=len(files),
-        repeatability=float(np.quantile(twice, 0.95)),
+        repeatability=float(np.quantile(twice, 0.95)) if twice else 0.0,
         tail=float(np.median(tails)),
         holdout=tuple(float(ratio) for ratio in ratios[best]),
     )
@@ -203,13 +216,21 @@ def _table(fmt: Format, taken: Sequence[Mapping[str, Any]]) -> FormatTable:
 def _held_out(
     files: Sequence[Timed], networks: np.ndarray, wholes: np.ndarray, beliefs: Sequence[Hyper]
 ) -> list[list[float]]:
-    """Of every network the measured over the predicted time, by a fit to the others; a list for each belief."""
+    """Of every network's file the measured over the predicted time, by a fit to the others; a list for each belief.
+
+    A file that was timed twice counts once, with the mean of both.
+    """
     ratios: list[list[float]] = [[] for _ in beliefs]
     for fold in range(_FOLDS):
         held = networks % _FOLDS == fold
         problem = Problem([file for file, out in zip(files, held, strict=True) if not out])
-        asked = [file for file, out, whole in zip(files, held, wholes, strict=True) if out and whole]
+        asked: dict[tuple[Kernel, ...], list[float]] = {}
+        for file, out, whole in zip(files, held, wholes, strict=True):
+            if out and whole:
+                asked.setdefault(file.kernels, []).append(file.ms)
         for number, belief in enumerate(beliefs):
             fitted = problem.fit(belief)
-            ratios[number] += [file.ms / max(sum(fitted.ms(file.kernels)), 1e-9) for file in asked]
+            ratios[number] += [
+                sum(times) / len(times) / max(sum(fitted.ms(called)), 1e-9) for called, times in asked.items()
+            ]
     return ratios

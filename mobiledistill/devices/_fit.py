@@ -98,7 +98,8 @@ class Fitted:
     def _ms(self, kernel: Kernel) -> float:
         if kernel.kind not in self.work:
             same = [kind for kind in self.work if (_amounts_like(kind) == _amounts_like(kernel.kind))]
-            return max((float(self.work[kind] @ amounts(kernel)) for kind in same), default=0.0)
+            calls = max(float(work[0]) for work in self.work.values())  # a call takes time, whatever is computed
+            return max((float(self.work[kind] @ amounts(kernel)) for kind in same), default=calls)
         expected = float(self.work[kernel.kind] @ amounts(kernel))
         correction = self.corrections.get(kernel.kind)
         if correction is None:

@@ -192,28 +192,24 @@ _CONVOLUTIONS: list[tuple[float, Callable[[_Draw, _Shape], _Layer | None]]] = [
 
 
 class _Encoder(nn.Module):
-    """Tokens, layers of attention, and a mean over all of them."""
+    """Tokens, a layer of attention, and a mean over all of them."""
 
     def __init__(self, draw: _Draw, read: int, width: int, heads: int) -> None:
         super().__init__()
         self.project = nn.Linear(read, width)
-        self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(
-                width,
-                heads,
-                draw.channels(width, 4 * width),
-                batch_first=True,
-                activation="gelu" if draw.chance(0.6) else "relu",
-                norm_first=draw.chance(0.4),
-            )
-            for _ in range(1)
+        self.layer = nn.TransformerEncoderLayer(
+            width,
+            heads,
+            draw.channels(width, 4 * width),
+            batch_first=True,
+            activation="gelu" if draw.chance(0.6) else "relu",
+            norm_first=draw.chance(0.4),
         )
         self.head = nn.Linear(width, 10)
 
     def forward(self, tokens: Tensor) -> Tensor:
         tokens = self.project(tokens)
-        for layer in self.layers:
-            tokens = layer(tokens)
+        tokens = self.layer(tokens)
         answer: Tensor = self.head(tokens.mean(1))
         return answer
 

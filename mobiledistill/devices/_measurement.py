@@ -101,7 +101,7 @@ class Prediction(Record):
     Attributes:
         latency_ms: the predicted median.
         error: by which share 95 % of the predictions were off at most, on networks that the table had not seen.
-        files: how many networks that was told on.
+        files: how many files of such networks that was told on.
         unknown: kinds of kernels that the table has not seen; they count as the slowest it knows, never as nothing.
     """
 

@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
 from converters import DeviceError, Format, InputError, Kernel, kernels, run_in_child
+from mobiledistill._workdir import digest_of
 from mobiledistill.devices._base import Inputs, InputsBySignature
 from mobiledistill.devices._fit import Correction, Fitted, Hyper, amounts
 from mobiledistill.devices._measurement import (
@@ -33,6 +34,9 @@ _PLACES = 7
 
 _Row = Annotated[tuple[float, ...], Field(min_length=7, max_length=7)]
 _Positive = Annotated[float, Field(gt=0)]
+_Factor = Annotated[float, Field(ge=1e-3, le=1e3)]
+_Work = Annotated[float, Field(ge=0, le=1e6)]
+_Pull = Annotated[float, Field(ge=-1e6, le=1e6)]
 
 
 class KindTable(Record):
@@ -44,9 +48,9 @@ class KindTable(Record):
         pulls: how strongly each place corrects what lies near it.
     """
 
-    work: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=6, max_length=13)]
+    work: Annotated[tuple[_Work, ...], Field(min_length=6, max_length=13)]
     places: Annotated[tuple[_Row, ...], Field(min_length=1, max_length=20_000)]
-    pulls: tuple[float, ...]
+    pulls: tuple[_Pull, ...]
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
@@ -71,11 +75,11 @@ class FormatTable(Record):
     runtime: RuntimeInfo
     files: Annotated[int, Field(ge=1)]
     repeatability: Annotated[float, Field(ge=0)]
-    tail: _Positive
-    holdout: Annotated[tuple[_Positive, ...], Field(min_length=1)]
-    spread: Annotated[float, Field(ge=0)]
-    offset: Annotated[float, Field(ge=0)]
-    reach: _Positive
+    tail: _Factor
+    holdout: Annotated[tuple[_Factor, ...], Field(min_length=1)]
+    spread: Annotated[float, Field(ge=0, le=10)]
+    offset: Annotated[float, Field(ge=0, le=10)]
+    reach: _Factor
     noise: _Positive
     kinds: Annotated[dict[str, KindTable], Field(min_length=1)]
 
@@ -137,6 +141,7 @@ class LatencyTable(Record):
             aside.write_text(self.to_json())
             aside.replace(path)
         except OSError as error:
+            aside.unlink(missing_ok=True)
             raise InputError(f"{path} cannot be written ({error.strerror}); give a folder that can be.") from None
         return path
 
@@ -179,7 +184,7 @@ class LatencyTable(Record):
         """
         path = Path(path)
         fmt: Format = "tflite" if path.suffix == ".tflite" else "onnx"
-        found = kernels(path)
+        found = run_in_child(kernels, path, what=str(path))
         if signature not in found:
             raise InputError(f"{path} has the signatures {', '.join(found)}, but not {signature!r}.")
         return self.predicted(found[signature], fmt)
@@ -277,7 +282,7 @@ class TableDevice:
         spread = tuple(sorted(prediction.latency_ms * ratio for ratio in table.holdout))
         low, high = (float(value) for value in np.quantile(spread, [0.025, 0.975]))
         reasons = [
-            f"it is a prediction, within {100 * prediction.error:.0f} % on 95 % of {prediction.files} networks held out"
+            f"it is a prediction, within {100 * prediction.error:.0f} % on 95 % of {prediction.files} files held out"
         ]
         if prediction.unknown:
             reasons.append(f"the table has not seen {', '.join(prediction.unknown)}, which count as the slowest it has")
@@ -286,7 +291,7 @@ class TableDevice:
             runtime=table.runtime,
             path_kind="table",
             file=path.name,
-            sha256=_digest(path),
+            sha256=digest_of(path),
             format=fmt,
             signature=name,
             backend=Backend(asked="cpu", obtained="prediction"),
@@ -309,7 +314,7 @@ class TableDevice:
     def _kernels(self, path: Path) -> dict[str, list[Kernel]]:
         if not path.exists():
             raise InputError(f"{path} does not exist; give the path of a .tflite or .onnx file.")
-        digest = _digest(path)
+        digest = digest_of(path)
         if digest not in self._known:
             self._known[digest] = run_in_child(kernels, path, what=str(path))
         return self._known[digest]
@@ -356,8 +361,3 @@ def _installed(fmt: Format) -> str | None:
         return version(_PACKAGES[fmt])
     except (KeyError, PackageNotFoundError):
         return None
-
-
-def _digest(path: Path) -> str:
-    files = sorted(path.glob("*.onnx")) if path.is_dir() else [path]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
