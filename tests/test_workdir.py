@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mobiledistill._workdir import code_fingerprint, write_text
+from mobiledistill import InputError
+from mobiledistill._workdir import Workdir, code_fingerprint, write_text
 
 
 @pytest.fixture
@@ -46,6 +47,32 @@ def test_what_is_computed_counts(package: Path, file: str, old: str, new: str) -
     before = _digest(package)
     (package / file).write_text((package / file).read_text().replace(old, new))
     assert _digest(package) != before
+
+
+def test_a_scripts_neighbours_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scripts are in no package."""
+    (tmp_path / "losses_of_a_test.py").write_text("RATE = 1\n")
+    (tmp_path / "job_of_a_test.py").write_text("import torch\nfrom losses_of_a_test import RATE\nclass Model: pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    try:
+        model = importlib.import_module("job_of_a_test").Model()
+        before = code_fingerprint(model)
+        (tmp_path / "losses_of_a_test.py").write_text("RATE = 2\n")
+        assert code_fingerprint(model) != before
+    finally:
+        for name in ("job_of_a_test", "losses_of_a_test"):
+            sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("content", [b'{"tr', b"[]", b"\xff\xfe"])
+def test_damaged_records_are_told_in_one_line(tmp_path: Path, content: bytes) -> None:
+    run = Workdir(tmp_path, {"seed": 0})
+    (tmp_path / "rounds.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"rounds\.json is damaged; delete it"):
+        run.recall("rounds", "key", lambda: 1)
+    (tmp_path / "run.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"differs in its damaged run\.json"):
+        Workdir(tmp_path, {"seed": 0})
 
 
 def test_processes_that_share_a_folder_may_write_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -263,6 +264,8 @@ def test_a_program_that_hides_a_pickle_is_refused_and_not_run(student: Path, tmp
         (["--size", "-3"], "is not above 0"),
         (["--size", "banana"], "is not a size"),
         (["--latency", "0"], "is not above 0"),
+        (["--latency", "0.3ms@p"], "holds no percentile"),
+        (["--latency", "0.3ms@p90,20kB"], "holds no percentile"),
         (["--latency-share", "0"], "latency_share must be greater than 0"),
         ([], "No limit was given"),
         (["--size", "60kB", "--formats", "gguf"], "tflite,coreml,onnx"),
@@ -325,6 +328,13 @@ def test_compress_refuses_a_teacher_that_does_not_fit(
     job = tmp_path / "job.py"
     job.write_text(JOB.format(classes=classes, change=change))
     assert_refused(run_here(capsys, "compress", job, "--size", "30kB", "--workdir", tmp_path / "run"), words)
+
+
+def test_a_job_may_be_called_as_a_module_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job = tmp_path / "queue.py"
+    job.write_text(JOB.format(classes=5, change="pass"))
+    assert_refused(run_here(capsys, "compress", job, "--size", "30kB", "--workdir", tmp_path / "run"), "[(1, 5)]")
+    assert hasattr(importlib.import_module("queue"), "Queue")
 
 
 @pytest.mark.parametrize(

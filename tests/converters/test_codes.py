@@ -180,6 +180,47 @@ def test_what_a_format_lacks_is_refused_by_the_layers_name(
     assert list(tmp_path.iterdir()) == []
 
 
+class Rows(nn.Module):
+    """Integers that a table looks up as they are, and a tied linear layer with their scales."""
+
+    codes: Tensor
+    scale: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("codes", torch.randint(-127, 128, (64, 16)).to(torch.int8))
+        self.register_buffer("scale", torch.rand(64, 1) / 100 + 0.001)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        x = F.embedding(ids, self.codes.to(torch.float32)) * self.scale[ids]
+        return F.linear(torch.tanh(x), self.codes.to(torch.float32) * self.scale)
+
+
+@pytest.mark.parametrize("format", ["tflite", "onnx"])
+def test_integers_that_something_else_reads_stay_integers(tmp_path: Path, format: Format) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        rows = Program(Rows().eval(), {"ids": torch.randint(0, 64, (1, 5))}, ("logits",))
+    path = convert(rows, tmp_path / f"a{suffix_of(format)}")
+    assert verify(path, rows, {"ids": np.random.default_rng(0).integers(0, 64, (8, 5))}).sqnr_db > 100
+
+
+def test_scales_of_another_shape_are_no_codes() -> None:
+    class Odd(nn.Module):
+        codes: Tensor
+        scale: Tensor
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("codes", torch.ones(4, 6, dtype=torch.int8))
+            self.register_buffer("scale", torch.rand(4, 2, 3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return F.linear(x, (self.codes.reshape(4, 2, 3).to(torch.float32) * self.scale).reshape(4, 6))
+
+    assert fold_codes(export_program(Program(Odd().eval(), {"x": torch.randn(1, 6)}, ("y",)))) == []
+
+
 def test_codes_are_found_in_any_order_of_axes(program: Program) -> None:
     (stored,) = post_training(program, scheme=WeightOnly(8))
     codes = fold_codes(export_program(stored))

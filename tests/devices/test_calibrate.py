@@ -14,7 +14,7 @@ from torch import nn
 import mobiledistill as md
 from converters import Kernel, kernels, sections
 from mobiledistill import Event
-from mobiledistill.devices import DeviceInfo, LatencyTable, Measurement, RuntimeInfo, Telemetry
+from mobiledistill.devices import DeviceInfo, LatencyTable, Measurement, RuntimeInfo, TableDevice, Telemetry
 from mobiledistill.devices._fit import Hyper, Problem, Timed
 from mobiledistill.devices._grid import network
 from mobiledistill.devices._measurement import Backend
@@ -132,6 +132,44 @@ def test_a_killed_calibration_goes_on(tmp_path: Path, table: LatencyTable) -> No
     assert done > 0
     assert resumed == table
     assert again.asked < sum(one.files for one in table.formats.values())
+
+
+def test_a_device_that_was_unplugged_is_asked_again(tmp_path: Path, table: LatencyTable) -> None:
+    class Unplugged(Formula):
+        def measure(self, path: Path, fmt: Any, inputs: Any = None, **options: Any) -> Measurement:
+            raise md.DeviceError("the phone was unplugged")
+
+    with pytest.raises(md.DeviceError, match="unplugged"):
+        calibrated(Unplugged(), tmp_path)
+    assert calibrated(Formula(), tmp_path) == table
+
+
+def test_a_table_is_no_device_to_calibrate(tmp_path: Path, table: LatencyTable) -> None:
+    with pytest.raises(md.InputError, match="only predicts"):
+        md.calibrate(TableDevice(table), formats=("onnx",), workdir=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"formats": ()}, "No format was given"),
+        ({"precisions": ()}, "precisions must be some of fp32, int8"),
+        ({"precisions": ("int4",)}, "precisions must be some of fp32, int8"),
+        ({"seed": 10**20}, "seed must be 0 or more"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(tmp_path: Path, wrong: dict[str, Any], words: str) -> None:
+    with pytest.raises(md.InputError, match=words):
+        md.calibrate(Formula(), **{"formats": ("onnx",), "workdir": tmp_path, **wrong})  # type: ignore[arg-type]
+
+
+def test_disturbed_times_do_not_count(tmp_path: Path) -> None:
+    class Disturbed(Formula):
+        def measure(self, path: Path, fmt: Any, inputs: Any = None, **options: Any) -> Measurement:
+            return super().measure(path, fmt).model_copy(update={"verdict": "invalid"})
+
+    with pytest.raises(md.InputError, match="Fewer than 5 networks could be timed undisturbed"):
+        calibrated(Disturbed(), tmp_path)
 
 
 def test_progress_says_how_far_it_is(table: LatencyTable) -> None:
