@@ -16,10 +16,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import mobiledistill as md
 from benchmarks._figures import keep_figures, known_figures, tell
@@ -224,7 +224,7 @@ def measured(bench: Bench, name: str, row: str) -> dict[str, Any]:
         net = bench.student(way)
         path, packed = bench.write(net, f"{name}-{bench.seed}-{row}", way.suffix)
         zeros = {layer: round(share, 4) for layer, share in zero_shares(net).items()}
-        weights = {layer: net.get_submodule(layer).get_parameter("weight").numel() for layer in zeros}
+        weights = {layer: cast(Tensor, net.get_submodule(layer).weight).numel() for layer in zeros}
         zeros["all"] = round(sum(zeros[layer] * count for layer, count in weights.items()) / sum(weights.values()), 4)
     return {
         "packed_bytes": packed,

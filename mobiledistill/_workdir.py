@@ -130,7 +130,7 @@ def code_fingerprint(*things: object) -> str:
     Comments and docstrings do not count, nor does torch's own code.
     """
     found: dict[str, str] = {}
-    for module in dict.fromkeys(str(thing.__module__) for thing in things):
+    for module in dict.fromkeys(str(getattr(thing, "__module__", "")) for thing in things):
         if module.partition(".")[0] != "torch":
             _gather_code(module, found)
     return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16]

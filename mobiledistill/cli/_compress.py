@@ -82,7 +82,7 @@ def _load(job: Path) -> ModuleType:
         raise InputError(f"{job} cannot be imported; give a Python file that defines teacher() and task().")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    sys.path.insert(0, str(job.parent.resolve()))
+    sys.path.append(str(job.parent.resolve()))  # last: what lies beside it may be called as a module is, too
     spec.loader.exec_module(module)
     missing = [name for name in ("teacher", "task") if not callable(getattr(module, name, None))]
     if missing:

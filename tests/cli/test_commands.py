@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -330,11 +331,16 @@ def test_compress_refuses_a_teacher_that_does_not_fit(
     assert_refused(run_here(capsys, "compress", job, "--size", "30kB", "--workdir", tmp_path / "run"), words)
 
 
-def test_a_job_may_be_called_as_a_module_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_job_may_be_called_as_a_module_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The processes that it starts look for modules where it does."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
     job = tmp_path / "queue.py"
     job.write_text(JOB.format(classes=5, change="pass"))
     assert_refused(run_here(capsys, "compress", job, "--size", "30kB", "--workdir", tmp_path / "run"), "[(1, 5)]")
     assert hasattr(importlib.import_module("queue"), "Queue")
+    assert run_in_child(math.sqrt, 4.0) == 2.0
 
 
 @pytest.mark.parametrize(
