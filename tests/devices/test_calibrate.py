@@ -160,7 +160,7 @@ def test_a_table_is_no_device_to_calibrate(tmp_path: Path, table: LatencyTable) 
 )
 def test_what_cannot_be_drawn_is_refused(tmp_path: Path, wrong: dict[str, Any], words: str) -> None:
     with pytest.raises(md.InputError, match=words):
-        md.calibrate(Formula(), **{"formats": ("onnx",), "workdir": tmp_path, **wrong})  # type: ignore[arg-type]
+        md.calibrate(Formula(), **{"formats": ("onnx",), "workdir": tmp_path, **wrong})  # type: ignore[arg-type]  # what is refused
 
 
 def test_disturbed_times_do_not_count(tmp_path: Path) -> None:
