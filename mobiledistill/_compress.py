@@ -36,7 +36,7 @@ from mobiledistill._student import (
     signature_modules,
 )
 from mobiledistill._task import Illustrated, Predict, Score, Split, Task
-from mobiledistill._workdir import fingerprint, write_text
+from mobiledistill._workdir import write_text
 from mobiledistill.distill import Loss
 from mobiledistill.prune import check_layers_called
 from mobiledistill.quantize import Fp16, Int8, LayerScheme, Mixed, Scheme, freeze
@@ -52,7 +52,7 @@ __all__ = ["compress", "run_job"]
 _BYTES_AIM = 0.997  # of a limit in bytes: what trained weights add over untrained ones is a few bytes
 _LATENCY_AIM = 0.97  # of a limit in milliseconds: the interval's upper end is what must keep it
 _WELL_USED = 0.9
-_ENOUGH = 0.96  # used to this share, another round cannot gain much
+_ENOUGH = 0.98  # used to this share, another round cannot gain much
 _TRAINED_ROUNDS = 3
 _MARGIN = 0.03  # what a plan leaves free for each trained one before it that missed
 
@@ -143,13 +143,6 @@ def _source(job: Job) -> Source:
     """Where students come from."""
     bits = round(8 * bytes_per_weight(job.scheme))
     run, per_use = example_run(job.task), run_per_use(job.task)
-
-    def quick_quality(member: nn.Module) -> float:
-        modules = signature_modules(job.task, member)
-        _fit(job, modules, job.schedule.quick, "probe", f"probe-{fingerprint(member)}")
-        value = job.score(modules, "validation").value
-        return value if job.task.metric.higher_is_better else -value
-
     with job.phase("analyze"):
         job.report("analyze", 0, 1, "what is coupled, and what matters")
         if job.student is None or isinstance(job.student, nn.Module):
@@ -157,41 +150,71 @@ def _source(job: Job) -> Source:
             check_layers_called(origin, run_in_training(job.task), job.losses)
             known, criterion = partial(job.known_sensitivity, origin), job.schedule.importance
             return Cuts(origin, run, per_use, job.losses, bits, known, criterion, half_bits=job.searches_bits)
-        return FamilyMembers(job.student, job.uncut, per_use, quick_quality, job.schedule.seed, bits)
+        return FamilyMembers(job.student, job.uncut, per_use, job.schedule.seed, bits)
 
 
 def _search(job: Job, source: Source, cost: CostModel, facts: TeacherFacts, margin: float) -> tuple[Plan, Ending]:
-    """The plan that keeps every limit on files and uses the tightest one best.
+    """A plan that keeps every limit on files: of those that the source's ways lead to the one that learns best.
 
     ``margin`` is the share of each limit to stay below: trained files of an earlier plan came out above.
     """
     limits = {target: limit * (1 - margin) for target, limit in job.file_limits().items()}
-    aims = {target: limit * _aim(target[1]) for target, limit in limits.items()}
-    if job.schedule.rounds == 0:
-        first = source.propose(cost, aims)
-        first = source.narrow(1) if first is None else first
-        return first, Ending.NOTHING_CUT if first.cuts_nothing else Ending.NO_LARGER_FITS
-    tried: dict[str, tuple[Plan, float]] = {}
-    for round_number in range(job.schedule.rounds + 1):
-        last_resort = round_number == job.schedule.rounds
-        if last_resort and any(used <= 1.0 for _, used in tried.values()):
+    tried: dict[str, float] = {}
+    fitting: dict[str, tuple[Plan, float]] = {}
+    for way in range(source.ways):
+        found = _fitting(job, source, cost, limits, way, tried)
+        if found is not None:
+            fitting[found[0].to_json()] = found
+        if found is None or found[0].cuts_nothing:
             break
-        plan = None if last_resort else source.propose(cost, aims)
-        plan = plan or source.narrow(1)
-        if plan.to_json() in tried:
-            break
-        measured = _try_untrained(job, source, cost, plan, tuple(limits))
-        used = max((value / limits[target] for target, value in measured.items()), default=0.0)
-        tried[plan.to_json()] = (plan, used)
-        if used <= 1.0 and (used >= _ENOUGH or plan.cuts_nothing):
-            break
-    fitting = [(plan, used) for plan, used in tried.values() if used <= 1.0]
     if not fitting:
         raise _nearest(job, source, facts)
-    plan, used = max(fitting, key=lambda entry: entry[1])
+    plans = list(fitting.values())
+    plan, used = min(plans, key=lambda one: _quick_loss(job, source, one[0])) if len(plans) > 1 else plans[0]
     if plan.cuts_nothing:
         return plan, Ending.NOTHING_CUT
     return plan, Ending.BUDGET_USED if used >= _WELL_USED else Ending.NO_LARGER_FITS
+
+
+def _fitting(
+    job: Job, source: Source, cost: CostModel, limits: Mapping[Target, float], way: int, tried: dict[str, float]
+) -> tuple[Plan, float] | None:
+    """The plan of one way that keeps every limit and uses the tightest one best, and the share it uses.
+
+    ``tried`` holds the shares that plans use, those of other ways too.
+    """
+    aims = {target: limit * _aim(target[1]) for target, limit in limits.items()}
+    if job.schedule.rounds == 0:
+        first = source.propose(cost, aims, way) or (source.narrow(1) if way == 0 else None)
+        return None if first is None else (first, 0.0)
+    best: tuple[Plan, float] | None = None
+    for round_number in range(job.schedule.rounds + 1):
+        last_resort = round_number == job.schedule.rounds
+        plan = None if last_resort else source.propose(cost, aims, way)
+        if plan is None and (best or way > 0):
+            break
+        plan = plan or source.narrow(1)
+        is_new = plan.to_json() not in tried
+        if is_new:
+            measured = _try_untrained(job, source, cost, plan, tuple(limits))
+            tried[plan.to_json()] = max((value / limits[target] for target, value in measured.items()), default=0.0)
+        used = tried[plan.to_json()]
+        if used <= 1.0 and (best is None or used > best[1]):
+            best = plan, used
+        if not is_new or (used <= 1.0 and (used >= _ENOUGH or plan.cuts_nothing)):
+            break
+    return best
+
+
+def _quick_loss(job: Job, source: Source, plan: Plan) -> float:
+    """The loss that a short training leads to, of what students answer: how any two of them compare."""
+    recipe = job.schedule.quick
+    modules = signature_modules(job.task, source.build(plan))
+    name = hashlib.sha256(f"{plan.to_json()}{recipe}".encode()).hexdigest()[:8]
+    history = _fit(job, modules, recipe, "probe", f"probe-{name}", layers=False)
+    loss = history[-1][2] if history else 0.0  # untrained they do not compare: the first stays
+    job.rounds.append({**_shape(plan), "trained": False, "quick_loss": loss})
+    return loss if math.isfinite(loss) else math.inf
 
 
 def _try_untrained(

@@ -88,6 +88,7 @@ class Cuts(Source):
         self._groups = tuple(group for group in found if isinstance(group, ChannelGroup))
         self.notes = _told([group for group in found if isinstance(group, FixedGroup)])
         self._blocks = residual_blocks(self._origin, run)
+        self.ways = 2 if self._blocks else 1
         # A convolution's product is a second convolution over the whole map; of these only linear layers gained.
         sites = _PRODUCT.sites(self._origin, run)
         self._products = {site.name: site for site in sites if issubclass(site.kind, nn.Linear | nn.Embedding)}
@@ -107,8 +108,12 @@ class Cuts(Source):
     def uncut(self) -> Amounts:
         return amounts(self._layers)
 
-    def propose(self, cost: CostModel, limits: Mapping[Target, float]) -> Plan | None:
-        kept = allocate(self._choices, self._layers, cost, limits)
+    def propose(self, cost: CostModel, limits: Mapping[Target, float], way: int = 0) -> Plan | None:
+        """Of the least predicted loss; the other way leaves no block out.
+
+        What a block is worth that is left out untrained says little: in training others take over some of its work.
+        """
+        kept = allocate(self._choices, self._layers, cost, limits, self._blocks if way else ())
         return None if kept is None else self._plan(kept)
 
     def narrow(self, level: int) -> Plan:
@@ -242,11 +247,11 @@ def _learning(module: nn.Module) -> nn.Module:
 def _losses(units: Tensor, rises: Mapping[int, float]) -> list[float]:
     """The predicted loss of keeping 0, 1, 2, ... of some units, those that matter most first.
 
-    It is ``-log(importance kept)``, times what makes that the rise that was measured: measurements say nothing of the
+    It is ``1 / importance kept - 1``, times what makes that the rise that was measured: measurements say nothing of the
     few channels that small budgets leave, and importance alone does not compare one group with another.
     """
     kept = units.cumsum(0).clamp(max=1.0)
-    shape = [math.inf, *(-kept.log()).tolist()]
+    shape = [math.inf, *(1 / kept - 1).tolist()]
     measured = [(shape[count], max(rise, 0.0)) for count, rise in rises.items() if math.isfinite(rise)]
     scale = sum(x * y for x, y in measured) / max(sum(x * x for x, _ in measured), 1e-12)
     return [max(scale, _LEAST_SCALE) * x for x in shape]

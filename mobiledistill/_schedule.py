@@ -93,9 +93,10 @@ class Schedule:
         quantize: the training with rounded weights and activations, at the end.
         stretch: a student that costs less to run trains longer, since small ones need it: its epochs are multiplied
             by the square root of the multiply-accumulates saved, at most by this factor.
-        quick: the short training of a student that only shows whether a budget can work at all.
-        rounds: how many plans are tried on untrained files before one is trained; 0: the first that is predicted to
-            fit is trained at once, which saves its files where the budget is generous.
+        quick: the short training of a student that only shows how well it learns beside another one, or whether a
+            budget can work at all.
+        rounds: how many plans of a kind are tried on untrained files before one is trained; 0: the first that is
+            predicted to fit is trained at once, which saves its files where the budget is generous.
         seed: of everything random.
         care: what the doctor, who watches every training, may do by itself.
     """

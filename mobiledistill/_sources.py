@@ -7,7 +7,7 @@ search does not know which source it works with.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
@@ -29,16 +29,21 @@ class Source(ABC):
     """Proposes and builds students.
 
     Attributes:
+        ways: how many ways there are to make a student small; which is best only a short training tells.
         sensitivity: how the loss answers to one cut at a time; None where nothing is cut.
         notes: what people should know of it.
     """
 
+    ways: int = 1
     sensitivity: Sensitivity | None = None
     notes: tuple[str, ...] = ()
 
     @abstractmethod
-    def propose(self, cost: CostModel, limits: Mapping[Target, float]) -> Plan | None:
-        """The plan of the least predicted loss within the limits; None where nothing is predicted to fit."""
+    def propose(self, cost: CostModel, limits: Mapping[Target, float], way: int = 0) -> Plan | None:
+        """The plan of the least predicted loss within the limits; None where nothing is predicted to fit.
+
+        ``way`` is counted from 0; different ones may come to the same plan.
+        """
 
     @abstractmethod
     def narrow(self, level: int) -> Plan:
@@ -70,40 +75,34 @@ class Source(ABC):
 
 
 class FamilyMembers(Source):
-    """Students drawn from a family and trained from scratch.
+    """Students drawn from a family and trained from scratch; each depth is a way of its own.
 
     Args:
         family: (width, depth) -> module; wider and deeper members are larger.
         teacher: what its members learn from, where it is a module.
         run_per_use: runs a model on example inputs as one use of the product does.
-        quality: how well a member does after a short training, higher is better; decides between depths.
         seed: of the members' first weights.
     """
+
+    ways = len(_DEPTHS)
 
     def __init__(
         self,
         family: Family,
         teacher: nn.Module | None,
         run_per_use: Run,
-        quality: Callable[[nn.Module], float],
         seed: int,
         bits: int,
     ) -> None:
         self._family = family
         self._teacher = teacher
         self._run_per_use = run_per_use
-        self._quality = quality
         self._seed = seed
         self._bits = bits
-        self._qualities: dict[tuple[int, int], float] = {}
 
-    def propose(self, cost: CostModel, limits: Mapping[Target, float]) -> Plan | None:
-        fitting = [(width, depth) for depth in _DEPTHS if (width := self._widest(depth, cost, limits))]
-        if not fitting:
-            return None
-        if not all(cost.knows(target) for target in limits):
-            return self._plan(*fitting[0])  # what it measures will tell what the others cost
-        return self._plan(*max(fitting, key=self._quality_of) if len(fitting) > 1 else fitting[0])
+    def propose(self, cost: CostModel, limits: Mapping[Target, float], way: int = 0) -> Plan | None:
+        width = self._widest(_DEPTHS[way], cost, limits)
+        return self._plan(width, _DEPTHS[way]) if width else None
 
     def uncut(self) -> Amounts:
         if self._teacher is None:
@@ -155,11 +154,6 @@ class FamilyMembers(Source):
             middle = (low + high) // 2
             low, high = (middle, high) if fits(middle) else (low, middle)
         return low
-
-    def _quality_of(self, member: tuple[int, int]) -> float:
-        if member not in self._qualities:
-            self._qualities[member] = self._quality(self.build(self._plan(*member)))
-        return self._qualities[member]
 
     def _shapes(self, plan: Plan) -> Sequence[LayerShape]:
         return layer_shapes(self.build(plan), self._run_per_use, ())

@@ -237,9 +237,41 @@ def test_a_family_gives_its_widest_member_that_fits(teacher: nn.Module, tmp_path
     ask = {"formats": ("onnx",), "schedule": SHORT, "device": HOST, "student": Deep}
     result = compress(teacher, Stripes(), Budget(size_bytes=6_000), workdir=tmp_path, **ask)  # type: ignore[arg-type]
     assert result.met
+    compared = {entry["depth"]: entry["quick_loss"] for entry in result.rounds if "quick_loss" in entry}
+    assert set(compared) == {1, 2, 3}
+    assert result.plan.depth == min(compared, key=lambda depth: compared[depth])
     assert result.plan.width is not None
     assert result.binding is not None
     assert result.binding.used > 0.9
+
+
+def test_whether_a_block_goes_a_short_training_decides(tmp_path: Path) -> None:
+    class Block(nn.Module):
+        def __init__(self, width: int) -> None:
+            super().__init__()
+            self.first, self.second = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.relu(x + self.second(torch.relu(self.first(x))))
+
+    torch.manual_seed(0)
+    blocks = [Block(16), Block(16)]
+    module = nn.Sequential(
+        nn.Conv2d(1, 16, 5, 4), nn.ReLU(), *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 4)
+    )
+    train_model(module, Stripes(), Recipe(epochs=2, learning_rate=1e-2), workdir=tmp_path / "teacher")
+    with torch.no_grad():
+        blocks[1].second.weight.zero_()  # without it nothing changes, so that leaving it out is predicted to be free
+    ask = {"formats": ("onnx",), "schedule": SHORT, "device": HOST, "workdir": tmp_path / "run"}
+
+    result = compress(module, Stripes(), Budget(size_bytes=9_000), **ask)  # type: ignore[arg-type]
+
+    assert result.met
+    compared = {tuple(entry["dropped"]): entry["quick_loss"] for entry in result.rounds if "quick_loss" in entry}
+    assert set(compared) == {("3",), ()}
+    assert result.plan.dropped == min(compared, key=lambda dropped: compared[dropped])
+    again = compress(module, Stripes(), Budget(size_bytes=9_000), **ask)  # type: ignore[arg-type]
+    assert again.plan == result.plan
 
 
 def test_a_given_student_is_used_as_it_is_where_it_fits(teacher: nn.Module, tmp_path: Path) -> None:

@@ -263,6 +263,8 @@ def round_row(data: Data, number: int, entry: Data) -> RoundRow:
         f" {numbers.amount(name, value, unit)}"
         for (format, name), value in measured.items()
     ]
+    if "quick_loss" in entry:
+        lines.append(f"loss {entry['quick_loss']:.3g} after a short training")
     return RoundRow(
         number=number,
         plan=_plan_text(data["plan"], entry),

@@ -12,6 +12,7 @@ from mobiledistill.search._cost import Amounts, CostModel, Target, amounts
 __all__ = ["Choice", "allocate"]
 
 _FIRST_RANKS = (1.0, 0.7, 0.5, 0.35, 0.25, 0.18)  # of the largest that is smaller than the layer
+_ROUNDING = 1e-9  # what sums that are kept up to date are off by
 _EXCHANGES = 20  # times that each choice offers a step
 
 
@@ -42,7 +43,11 @@ class Choice:
 
 
 def allocate(
-    choices: Sequence[Choice], layers: Sequence[LayerShape], cost: CostModel, limits: Mapping[Target, float]
+    choices: Sequence[Choice],
+    layers: Sequence[LayerShape],
+    cost: CostModel,
+    limits: Mapping[Target, float],
+    whole: Collection[str] = (),
 ) -> dict[str, int] | None:
     """What each choice keeps, or None where even the least of everything is predicted to be over a limit.
 
@@ -56,13 +61,14 @@ def allocate(
         layers: the uncut model's layers.
         cost: predicts each limit's quantity.
         limits: upper limits.
+        whole: names of choices that keep everything.
     """
     ends = []
     blocks = {choice.name for choice in choices if choice.most == 1}
     products = {choice.name for choice in choices if choice.is_rank}
     for fixed in (blocks, set(), *([products] if products else [])):
         state = _State(choices, layers, cost, limits)
-        if state.shrink(fixed):
+        if state.shrink({*fixed, *whole}):
             state.refill()
             state.exchange()
             ends.append(state)
@@ -97,7 +103,7 @@ class _State:
     def shrink(self, fixed: Collection[str]) -> bool:
         """Until every limit holds; whether that could be reached."""
         whole_again: set[str] = set()
-        while broken := [target for target, value in self._predicted().items() if value > self._limits[target]]:
+        while broken := [target for target, value in self._predicted().items() if not self._fits(target, value)]:
             offer = self._cheapest(broken, {*fixed, *whole_again})
             if offer is None:
                 return False
@@ -131,7 +137,7 @@ class _State:
 
     def _cheapest(self, broken: Sequence[Target], fixed: Collection[str]) -> tuple[str, int] | None:
         now = self._predicted()
-        best, best_price = None, math.inf
+        best, best_price = None, (True, math.inf)
         offers = [(name, fewer) for name in self._choices if name not in fixed for fewer in self._offers(name)]
         # A product is two operators: as everything around it shrinks, the layer itself may be the smaller one.
         products = [c for c in self._choices.values() if c.is_rank and self._is_there(c.name) and c.name not in fixed]
@@ -139,8 +145,10 @@ class _State:
             after = self._predicted(name, fewer)
             gain = sum((now[target] - after[target]) / (now[target] - self._limits[target]) for target in broken)
             lost = self._loss_of(name, fewer) - self._loss_of(name, self.kept[name])
-            if gain > 0 and max(lost, 0.0) / gain < best_price:
-                best, best_price = (name, fewer), max(lost, 0.0) / gain
+            # A channel less may cost bytes, where layers share something while they are of one width: several gain.
+            price = (False, max(lost, 0.0) / gain) if gain > 0 else (True, lost)
+            if price < best_price and (gain > 0 or fewer < self.kept[name]):
+                best, best_price = (name, fewer), price
         return best
 
     def _fitting(self) -> Iterator[tuple[float, str, int]]:
@@ -150,7 +158,7 @@ class _State:
             if kept == choice.most or not self._is_there(name):
                 continue
             after = self._predicted(name, kept + choice.step)
-            if all(after[target] <= limit for target, limit in self._limits.items()):
+            if all(self._fits(target, value) for target, value in after.items()):
                 yield self._loss_of(name, kept) - self._loss_of(name, kept + choice.step), name, kept + choice.step
 
     def _offers(self, name: str) -> list[int]:
@@ -177,6 +185,9 @@ class _State:
 
     def _is_there(self, name: str) -> bool:
         return all(self.kept.get(block, 1) for block in self._choices[name].within)
+
+    def _fits(self, target: Target, value: float) -> bool:
+        return value <= self._limits[target] * (1 + _ROUNDING)
 
     def _predicted(self, name: str | None = None, kept: int = 0) -> dict[Target, float]:
         network = self._network if name is None else self._changed(name, kept)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -23,10 +24,12 @@ class _Layout:
     Attributes:
         channel: a bias; in integers its scale, the weights' scale and zero point too.
         layer: an operator, the tensors it reads and writes, their names.
+        width: of each number of channels that layers have, once: what layers of one width share, by channel.
     """
 
     channel: float
     layer: float
+    width: float = 0.0
 
 
 _FLOATS: dict[Format, _Layout] = {
@@ -35,7 +38,7 @@ _FLOATS: dict[Format, _Layout] = {
     "coreml": _Layout(5.5, 140.0),  # what lies between weights so that each begins at a multiple of 64
 }
 _INTEGERS: dict[Format, _Layout] = {
-    "tflite": _Layout(11.5, 540.0),  # layers of one width share their zero points, which no sum over layers tells
+    "tflite": _Layout(12.0, 240.0, 8.0),  # layers of one width share their zero points
     "onnx": _Layout(9.1, 350.0),
     "coreml": _Layout(9.3, 930.0),
 }
@@ -58,20 +61,26 @@ class Amounts:
         channels: output channels over all layers.
         macs: multiply-accumulates of one pass.
         layers: how many there are.
+        widths: how many layers have so many output channels.
     """
 
     weights: float = 0.0
     channels: float = 0.0
     macs: float = 0.0
     layers: float = 0.0
+    widths: Mapping[int, float] = field(default_factory=dict)
 
     def plus(self, other: Amounts, times: float = 1.0) -> Amounts:
         """The sum, the other one counted so many times."""
+        widths = dict(self.widths)
+        for width, count in other.widths.items():
+            widths[width] = widths.get(width, 0.0) + times * count
         return Amounts(
             self.weights + times * other.weights,
             self.channels + times * other.channels,
             self.macs + times * other.macs,
             self.layers + times * other.layers,
+            {width: count for width, count in widths.items() if count},
         )
 
 
@@ -84,7 +93,8 @@ def amounts(layers: Iterable[LayerShape], kept: Mapping[str, float] | None = Non
             the share that a weight keeps; what is not named stays as it is.
     """
     kept = kept or {}
-    weights = channels = macs = count = 0.0
+    weights = macs = 0.0
+    widths: list[int] = []
     for layer in layers:
         if any(kept.get(block, 1.0) == 0 for block in layer.blocks):
             continue
@@ -95,12 +105,12 @@ def amounts(layers: Iterable[LayerShape], kept: Mapping[str, float] | None = Non
         stored = dense if rank == math.inf else min(dense, rank * (layer.reduced * reads + layer.expanded * writes))
         weights += stored * (1.0 if layer.bits is None else kept.get(layer.bits, 1.0))
         macs += layer.macs * (stored / layer.weights)
-        channels += layer.channels * writes
-        count += 1.0
+        written = [round(layer.channels * writes)]
         if stored < dense:  # a product of two layers
-            channels += rank if layer.channels else layer.expanded * writes
-            count += 1.0
-    return Amounts(weights, channels, macs, count)
+            written.append(round(rank if layer.channels else layer.expanded * writes))
+        widths += written
+    counted = {width: float(count) for width, count in Counter(widths).items()}
+    return Amounts(weights, float(sum(widths)), macs, float(len(widths)), counted)
 
 
 @dataclass
@@ -148,7 +158,8 @@ class CostModel:
             return network.macs + network.layers * _MACS_PER_LAYER
         layout = (_INTEGERS if self.bytes_per_weight <= _INTEGER_BYTES else _FLOATS)[format]
         stored = network.weights * self.bytes_per_weight
-        return stored + network.channels * layout.channel + network.layers * layout.layer
+        shared = sum(network.widths) * layout.width
+        return stored + network.channels * layout.channel + network.layers * layout.layer + shared
 
     def _prior_slope(self, name: str, raw: float, measured: float) -> float:
         if name in LATENCIES:

@@ -11,7 +11,7 @@ from torch import nn
 import mobiledistill as md
 from converters import Format, size_bytes, suffix_of
 from mobiledistill.prune import LayerShape, layer_shapes
-from mobiledistill.search import Amounts, CostModel, amounts
+from mobiledistill.search import Amounts, CostModel, Target, amounts
 
 IMAGE = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
@@ -53,9 +53,24 @@ def test_bytes_of_a_narrower_network_are_known_from_the_wider_ones_file(
 
     predicted = cost.predict((fmt, "size_bytes"), amounts_of(narrow))
 
-    # Layers of one width share their zero points in a .tflite; these have different ones, at 8 bytes a channel.
-    within = 0.05 if (fmt, precision) == ("tflite", "int8") else 0.02
-    assert predicted == pytest.approx(written(narrow, fmt, precision, tmp_path), rel=within)
+    assert predicted == pytest.approx(written(narrow, fmt, precision, tmp_path), rel=0.02)
+
+
+def test_what_layers_of_one_width_share_is_counted_once(tmp_path: Path) -> None:
+    """Zero points in a .tflite of integers: this net's other widths differ, its first and second are made alike."""
+
+    def like(first: int, second: int) -> nn.Module:
+        torch.manual_seed(0)
+        return nn.Sequential(
+            nn.Conv2d(3, first, 3), nn.ReLU(), nn.Conv2d(first, second, 1), nn.ReLU(), nn.Conv2d(second, 7, 1)
+        ).eval()
+
+    cost = CostModel(1.0)
+    target: Target = ("tflite", "size_bytes")
+    different, alike = like(40, 56), like(48, 48)
+    cost.correct(target, amounts_of(different), written(different, "tflite", "int8", tmp_path))
+    size = written(alike, "tflite", "int8", tmp_path)
+    assert cost.predict(target, amounts_of(alike)) == pytest.approx(size, abs=40)  # 48 zero points are 384 bytes
 
 
 def test_formats_differ_in_what_a_channel_costs() -> None:
