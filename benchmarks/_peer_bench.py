@@ -193,7 +193,7 @@ class Bench:
             device="host" if budget.size_bytes is None else Unmeasured(),
             distill=demo.tasks["digits"].distill,
             formats=(format,),
-            schedule=replace(self.effort.schedule, seed=self.seed),
+            schedule=replace(self._with_comparisons(), seed=self.seed),
         ).results
         if not result.met:
             return {"none": f"cannot be kept: {result.limits}", **_spent(began)}
@@ -204,9 +204,10 @@ class Bench:
         else:
             shutil.copyfile(written, path)
         channels = result.plan.channels.values()
+        compared = sum("quick_loss" in one for one in result.rounds)
         return {
             **self._cell(predict_of_file(path), path, f"{sum(channels)} channels, {len(result.plan.dropped)} dropped"),
-            "epochs": len(result.history),
+            "epochs": len(result.history) + compared * self.effort.schedule.quick.epochs,
             "trained_rounds": 1 + sum(bool(one["trained"]) for one in result.rounds),
             "parameters": sum(after for _, _, after in result.layers),
             **_spent(began),
@@ -298,6 +299,12 @@ class Bench:
         longer = min(schedule.stretch, max(1.0, math.sqrt(saved)))
         long = schedule.distill.stretched(longer).epochs + schedule.quantize.stretched(longer).epochs
         return long + (schedule.cut_steps - 1) * schedule.cut.epochs
+
+    def _with_comparisons(self) -> md.Schedule:
+        """The schedule with so much less of the long training as comparing two plans takes, whether or not it does."""
+        schedule = self.effort.schedule
+        less = math.ceil(2 * schedule.quick.epochs / schedule.stretch)
+        return replace(schedule, distill=replace(schedule.distill, epochs=max(1, schedule.distill.epochs - less)))
 
     def _write(self, method: Method, net: nn.Module, to: Path) -> None:
         """The file as the tools write it, and beside a .tflite file the one that counts."""
