@@ -104,7 +104,7 @@ def _sizes(student: Student, workdir: Path) -> dict[str, Any]:
     inputs = FAMILIES[student.family][2](1)
     layers = layer_shapes(module, lambda net: net(*inputs.values()), ())
     listed = {f"{layer.name}.weight" for layer in layers}
-    # Those of attention belong to no layer; where the search cuts, they do not change.
+    # Tables of positions belong to no layer; where the search cuts, they do not change.
     others = sum(value.numel() for name, value in module.named_parameters() if value.ndim > 1 and name not in listed)
     known = amounts(layers).plus(Amounts(weights=others))
     program = program_of(student.family, module, student.precision)
@@ -114,7 +114,7 @@ def _sizes(student: Student, workdir: Path) -> dict[str, Any]:
     return {
         "family": student.family,
         "precision": student.precision,
-        "amounts": asdict(known),
+        "amounts": {**asdict(known), "parts": [[*part, count] for part, count in known.parts.items()]},
         "parameters": sum(value.numel() for value in module.parameters()),
         "bytes": sizes,
     }
@@ -177,10 +177,15 @@ def _bytes_of(name: str, one: Mapping[str, Any], found: Mapping[str, Any], fmt: 
     cost = CostModel({"fp32": 4.0, "int8": 1.0}[one["precision"]])
     errors = []
     for seen in (anchor, _nearest(name, one, found)):
-        cost.correct((fmt, "size_bytes"), Amounts(**seen["amounts"]), seen["bytes"][fmt])
-        predicted = cost.predict((fmt, "size_bytes"), Amounts(**one["amounts"]))
+        cost.correct((fmt, "size_bytes"), _amounts_of(seen), seen["bytes"][fmt])
+        predicted = cost.predict((fmt, "size_bytes"), _amounts_of(one))
         errors.append(round(predicted / one["bytes"][fmt] - 1, 5))
     return {"measured": one["bytes"][fmt], "error": errors[0], "error_after_a_round": errors[1]}
+
+
+def _amounts_of(one: Mapping[str, Any]) -> Amounts:
+    parts = {(weights, channels): count for weights, channels, count in one["amounts"]["parts"]}
+    return Amounts(**{**one["amounts"], "parts": parts})
 
 
 def _ways(

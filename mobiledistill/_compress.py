@@ -159,62 +159,67 @@ def _search(job: Job, source: Source, cost: CostModel, facts: TeacherFacts, marg
     ``margin`` is the share of each limit to stay below: trained files of an earlier plan came out above.
     """
     limits = {target: limit * (1 - margin) for target, limit in job.file_limits().items()}
-    tried: dict[str, float] = {}
-    fitting: dict[str, tuple[Plan, float]] = {}
-    for way in range(source.ways):
-        found = _fitting(job, source, cost, limits, way, tried)
-        if found is not None:
-            fitting[found[0].to_json()] = found
-        if found is None or found[0].cuts_nothing:
-            break
-    if not fitting:
+    rounds = _Rounds(job, source, cost, limits)
+    plans = rounds.fitting()
+    if not plans:  # what the narrowest one costs may correct what was predicted
+        narrowest = source.narrow(1)
+        fits = job.schedule.rounds == 0 or rounds.used(narrowest) <= 1.0
+        plans = rounds.fitting() or ([narrowest] if fits else [])
+    if not plans:
         raise _nearest(job, source, facts)
-    plans = list(fitting.values())
-    plan, used = min(plans, key=lambda one: _quick_loss(job, source, one[0])) if len(plans) > 1 else plans[0]
+    plan = min(plans, key=lambda one: _quick_loss(job, source, one)) if len(plans) > 1 else plans[0]
     if plan.cuts_nothing:
         return plan, Ending.NOTHING_CUT
-    return plan, Ending.BUDGET_USED if used >= _WELL_USED else Ending.NO_LARGER_FITS
+    well_used = job.schedule.rounds > 0 and rounds.used(plan) >= _WELL_USED
+    return plan, Ending.BUDGET_USED if well_used else Ending.NO_LARGER_FITS
 
 
-def _fitting(
-    job: Job, source: Source, cost: CostModel, limits: Mapping[Target, float], way: int, tried: dict[str, float]
-) -> tuple[Plan, float] | None:
-    """The plan of one way that keeps every limit and uses the tightest one best, and the share it uses.
+class _Rounds:
+    """Plans, proposed and tried on untrained files; what each measures corrects the next."""
 
-    ``tried`` holds the shares that plans use, those of other ways too.
-    """
-    aims = {target: limit * _aim(target[1]) for target, limit in limits.items()}
-    if job.schedule.rounds == 0:
-        first = source.propose(cost, aims, way) or (source.narrow(1) if way == 0 else None)
-        return None if first is None else (first, 0.0)
-    best: tuple[Plan, float] | None = None
-    for round_number in range(job.schedule.rounds + 1):
-        last_resort = round_number == job.schedule.rounds
-        plan = None if last_resort else source.propose(cost, aims, way)
-        if plan is None and (best or way > 0):
-            break
-        plan = plan or source.narrow(1)
-        is_new = plan.to_json() not in tried
-        if is_new:
-            measured = _try_untrained(job, source, cost, plan, tuple(limits))
-            tried[plan.to_json()] = max((value / limits[target] for target, value in measured.items()), default=0.0)
-        used = tried[plan.to_json()]
-        if used <= 1.0 and (best is None or used > best[1]):
-            best = plan, used
-        if not is_new or (used <= 1.0 and (used >= _ENOUGH or plan.cuts_nothing)):
-            break
-    return best
+    def __init__(self, job: Job, source: Source, cost: CostModel, limits: Mapping[Target, float]) -> None:
+        self._job = job
+        self._source = source
+        self._cost = cost
+        self._limits = limits
+        self._aims = {target: limit * _aim(target[1]) for target, limit in limits.items()}
+        self._used: dict[str, float] = {}
 
+    def fitting(self) -> list[Plan]:
+        """Of each way the plan that keeps every limit and uses the tightest one best; without rounds the first."""
+        found: list[Plan] = []
+        for way in range(self._source.ways):
+            plan = self._best(way) if self._job.schedule.rounds else self._propose(way)
+            if plan is not None and plan.cuts_nothing:
+                return [plan]
+            if plan is not None and plan not in found:
+                found.append(plan)
+        return found
 
-def _quick_loss(job: Job, source: Source, plan: Plan) -> float:
-    """The loss that a short training leads to, of what students answer: how any two of them compare."""
-    recipe = job.schedule.quick
-    modules = signature_modules(job.task, source.build(plan))
-    name = hashlib.sha256(f"{plan.to_json()}{recipe}".encode()).hexdigest()[:8]
-    history = _fit(job, modules, recipe, "probe", f"probe-{name}", layers=False)
-    loss = history[-1][2] if history else 0.0  # untrained they do not compare: the first stays
-    job.rounds.append({**_shape(plan), "trained": False, "quick_loss": loss})
-    return loss if math.isfinite(loss) else math.inf
+    def used(self, plan: Plan) -> float:
+        """Which share of its tightest limit a plan's files use, measured once."""
+        if plan.to_json() not in self._used:
+            measured = _try_untrained(self._job, self._source, self._cost, plan, tuple(self._limits))
+            shares = [value / self._limits[target] for target, value in measured.items()]
+            self._used[plan.to_json()] = max(shares, default=0.0)
+        return self._used[plan.to_json()]
+
+    def _best(self, way: int) -> Plan | None:
+        best: tuple[float, Plan] | None = None
+        for _ in range(self._job.schedule.rounds):
+            plan = self._propose(way)
+            if plan is None:
+                break
+            is_known = plan.to_json() in self._used
+            used = self.used(plan)
+            if used <= 1.0 and (best is None or used > best[0]):
+                best = used, plan
+            if is_known or (used <= 1.0 and (used >= _ENOUGH or plan.cuts_nothing)):
+                break
+        return best and best[1]
+
+    def _propose(self, way: int) -> Plan | None:
+        return self._source.propose(self._cost, self._aims, way)
 
 
 def _try_untrained(
@@ -241,6 +246,17 @@ def _try_untrained(
         cost.correct(target, source.amounts(plan), value)
     job.rounds.append({**_shape(plan), "trained": False, "measured": known})
     return measured
+
+
+def _quick_loss(job: Job, source: Source, plan: Plan) -> float:
+    """The loss that a short training leads to, of what students answer: how any two of them compare."""
+    recipe = job.schedule.quick
+    modules = signature_modules(job.task, source.build(plan))
+    name = hashlib.sha256(f"{plan.to_json()}{recipe}".encode()).hexdigest()[:8]
+    history = _fit(job, modules, recipe, "probe", f"probe-{name}", layers=False)
+    loss = history[-1][2] if history else 0.0  # untrained they do not compare: the first stays
+    job.rounds.append({**_shape(plan), "trained": False, "quick_loss": loss})
+    return loss if math.isfinite(loss) else math.inf
 
 
 def _aim(name: str) -> float:

@@ -95,7 +95,8 @@ class Cuts(Source):
         shapes = layer_shapes(self._origin, run_per_use, self._groups, self._blocks)
         self._layers = [_with_rank(shape, self._products.values(), self._origin) for shape in shapes]
         if half_bits:
-            layers = dict(self._origin.named_modules())  # not the matrices of recurrent ones
+            kinds = nn.Linear | nn.Conv1d | nn.Conv2d
+            layers = {path for path, part in self._origin.named_modules() if isinstance(part, kinds)}
             self._layers = [_with_bits(shape) if shape.name in layers else shape for shape in self._layers]
         self._halved = {shape.bits: shape.name for shape in self._layers if shape.bits}
         self._importance = importance(self._origin, run, self._groups, losses(self._origin), criterion)
@@ -109,11 +110,11 @@ class Cuts(Source):
         return amounts(self._layers)
 
     def propose(self, cost: CostModel, limits: Mapping[Target, float], way: int = 0) -> Plan | None:
-        """Of the least predicted loss; the other way leaves no block out.
+        """Of the least predicted loss; the first way keeps every block, the second leaves one out at least.
 
         What a block is worth that is left out untrained says little: in training others take over some of its work.
         """
-        kept = allocate(self._choices, self._layers, cost, limits, self._blocks if way else ())
+        kept = allocate(self._choices, self._layers, cost, limits, without_blocks=way > 0)
         return None if kept is None else self._plan(kept)
 
     def narrow(self, level: int) -> Plan:

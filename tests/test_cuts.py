@@ -100,7 +100,10 @@ def test_a_block_that_does_nothing_goes_first(cuts: Cuts) -> None:
         module.blocks[1].second.weight.zero_()  # type: ignore[union-attr, operator, index]
     source = _cut(module, run, IMAGES)
     cost = CostModel(1.0)
-    plan = source.propose(cost, {SIZE: 0.7 * cost.predict(SIZE, source.uncut())})
+    limits = {SIZE: 0.7 * cost.predict(SIZE, source.uncut())}
+    whole, plan = (source.propose(cost, limits, way) for way in range(source.ways))
+    assert whole is not None
+    assert not whole.dropped
     assert plan is not None
     assert plan.dropped == ("blocks.1",)
     assert not plan.cuts_nothing

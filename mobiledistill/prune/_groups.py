@@ -44,6 +44,7 @@ __all__ = [
 _ALONE = "there is one of them"
 _OF_LAYERS = ("weight", "bias")
 _OF_INPUTS = ("weight_ih", "weight_ih_l0", "weight_ih_l0_reverse")  # of recurrent layers: those that units do not read
+_UNCUT = (nn.modules.conv._ConvTransposeNd, nn.MultiheadAttention)  # layers that keep their width
 _BLOCKS = (1, 4, 8, 16, 24, 32, 48, 64, 96, 128)  # channels that can only leave together, tried in this order
 
 
@@ -154,24 +155,23 @@ def layer_shapes(
 ) -> tuple[LayerShape, ...]:
     """Weights and multiply-accumulates of layers and embeddings, with the groups and blocks they shrink with.
 
-    Listed are the kinds that can be cut: linear layers, convolutions of one and two axes, recurrent layers, embeddings.
-    What else holds weights, transposed convolutions and ``nn.MultiheadAttention``'s projection of its inputs, is not.
+    Listed are linear layers, convolutions of one and two axes, recurrent layers and embeddings, which can be cut, and
+    what stays as it is: transposed convolutions and what ``nn.MultiheadAttention`` makes of its inputs.
     """
     blocks = tuple(blocks)
-    positions: dict[str, int] = {}
-    layers = {path: part for path, part in module.named_modules() if isinstance(part, (*WRITERS, *RECURRENT))}
+    positions: dict[str, float] = {}
+    kinds = (*WRITERS, *RECURRENT, *_UNCUT)
+    layers = {path: part for path, part in module.named_modules() if isinstance(part, kinds)}
 
     def hook_for(path: str, layer: nn.Module) -> Any:
-        def hook(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-            if isinstance(layer, RECURRENT):
-                passes = getattr(inputs[0], "data", inputs[0]).numel() // layer.input_size
-            else:
-                passes = output.numel() // cast(Tensor, layer.weight).shape[0]
-            positions[path] = positions.get(path, 0) + (0 if isinstance(layer, nn.Embedding) else passes)
+        def hook(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
+            for weight, passes in _passes(layer, inputs, named, output).items():
+                at = f"{path}.{weight}"
+                positions[at] = positions.get(at, 0) + passes
 
         return hook
 
-    hooks = [part.register_forward_hook(hook_for(path, part)) for path, part in layers.items()]
+    hooks = [part.register_forward_hook(hook_for(path, part), with_kwargs=True) for path, part in layers.items()]
     forward(module, run)
     for handle in hooks:
         handle.remove()
@@ -187,8 +187,8 @@ def layer_shapes(
                 LayerShape(
                     name=path if name == "weight" else f"{path}.{name}",
                     weights=weight.numel(),
-                    macs=weight.numel() * positions.get(path, 0),
-                    channels=0 if isinstance(part, nn.Embedding) else weight.shape[0],
+                    macs=round(weight.numel() * positions.get(f"{path}.{name}", 0)),
+                    channels=_channels(part, weight),
                     writes=writes.get(path),
                     reads=None if is_depthwise(part) else (writes if by_units else reads).get(path),
                     blocks=tuple(block for block in blocks if path.startswith(f"{block}.")),
@@ -253,7 +253,34 @@ class Trials:
 
 
 def _weights(layer: nn.Module) -> list[tuple[str, Tensor]]:
-    return list(matrices(layer).items()) if isinstance(layer, RECURRENT) else [("weight", cast(Tensor, layer.weight))]
+    if isinstance(layer, RECURRENT):
+        return list(matrices(layer).items())
+    if isinstance(layer, nn.MultiheadAttention):
+        return [(name, value) for name, value in layer.named_parameters(recurse=False) if value.ndim == 2]
+    return [("weight", cast(Tensor, layer.weight))]
+
+
+def _channels(layer: nn.Module, weight: Tensor) -> int:
+    if isinstance(layer, nn.Embedding):
+        return 0
+    return layer.out_channels if isinstance(layer, nn.modules.conv._ConvTransposeNd) else weight.shape[0]
+
+
+def _passes(layer: nn.Module, inputs: tuple[Any, ...], named: Mapping[str, Any], output: Any) -> dict[str, float]:
+    """How often a call multiplies by each of a layer's weights."""
+    if isinstance(layer, nn.Embedding):
+        return {}
+    if isinstance(layer, RECURRENT):
+        steps = getattr(inputs[0], "data", inputs[0]).numel() // layer.input_size
+        return dict.fromkeys(matrices(layer), steps)
+    if isinstance(layer, nn.MultiheadAttention):
+        asked, keys, values = (*inputs, *(named[name] for name in ("query", "key", "value") if name in named))[:3]
+        of_each = asked.numel() / layer.embed_dim, keys.numel() / layer.kdim, values.numel() / layer.vdim
+        apart = dict(zip(("q_proj_weight", "k_proj_weight", "v_proj_weight"), of_each, strict=True))
+        return {**apart, "in_proj_weight": sum(of_each) / 3, "out_proj.weight": of_each[0]}
+    if isinstance(layer, nn.modules.conv._ConvTransposeNd):
+        return {"weight": inputs[0].numel() / layer.in_channels}
+    return {"weight": output.numel() / cast(Tensor, layer.weight).shape[0]}
 
 
 def _examined(

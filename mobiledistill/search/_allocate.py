@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -47,28 +48,30 @@ def allocate(
     layers: Sequence[LayerShape],
     cost: CostModel,
     limits: Mapping[Target, float],
-    whole: Collection[str] = (),
+    *,
+    without_blocks: bool = False,
 ) -> dict[str, int] | None:
     """What each choice keeps, or None where even the least of everything is predicted to be over a limit.
 
     Starting from everything, what goes next is always what costs the least predicted loss for what it brings towards
     the limits that are still broken. Then whatever still fits comes back, and as long as giving up a little of one
-    thing makes room for something worth more, the two are exchanged. That is done with and without leaving blocks
-    out, and without products; the best end counts.
+    thing makes room for something worth more, the two are exchanged. That is done with and without products, and for
+    every block that may be left out first; the best end counts.
 
     Args:
         choices: what can become smaller.
         layers: the uncut model's layers.
         cost: predicts each limit's quantity.
         limits: upper limits.
-        whole: names of choices that keep everything.
+        without_blocks: whether blocks are left out, one at least; else all of them stay.
     """
     ends = []
     blocks = {choice.name for choice in choices if choice.most == 1}
     products = {choice.name for choice in choices if choice.is_rank}
-    for fixed in (blocks, set(), *([products] if products else [])):
-        state = _State(choices, layers, cost, limits)
-        if state.shrink({*fixed, *whole}):
+    first = [{block} for block in sorted(blocks)] if without_blocks else [set()]
+    for gone, whole in itertools.product(first, [set(), products] if products else [set()]):
+        state = _State(choices, layers, cost, limits, gone)
+        if state.shrink(whole if without_blocks else {*whole, *blocks}):
             state.refill()
             state.exchange()
             ends.append(state)
@@ -84,8 +87,10 @@ class _State:
         layers: Sequence[LayerShape],
         cost: CostModel,
         limits: Mapping[Target, float],
+        gone: Collection[str],
     ) -> None:
         self.kept = {choice.name: choice.most for choice in choices}
+        self._gone = gone
         self._choices = {choice.name: choice for choice in choices}
         self._cost = cost
         self._limits = limits
@@ -95,6 +100,8 @@ class _State:
             name: {one for layer in those for one in _choices_of(layer) if one in self._choices}
             for name, those in self._layers.items()
         }
+        for name in gone:
+            self._set(name, 0)
 
     def loss(self) -> float:
         """The predicted loss of the plan."""
@@ -155,7 +162,7 @@ class _State:
         """What could be given back: the loss regained, the choice, what it would keep."""
         for name, choice in self._choices.items():
             kept = self.kept[name]
-            if kept == choice.most or not self._is_there(name):
+            if kept == choice.most or name in self._gone or not self._is_there(name):
                 continue
             after = self._predicted(name, kept + choice.step)
             if all(self._fits(target, value) for target, value in after.items()):

@@ -25,25 +25,28 @@ class _Layout:
         channel: a bias; in integers its scale, the weights' scale and zero point too.
         layer: an operator, the tensors it reads and writes, their names.
         width: of each number of channels that layers have, once: what layers of one width share, by channel.
+        alignment: what the places of weights and of biases are multiples of.
     """
 
     channel: float
     layer: float
     width: float = 0.0
+    alignment: int = 1
 
 
 _FLOATS: dict[Format, _Layout] = {
-    "tflite": _Layout(4.0, 200.0),
+    "tflite": _Layout(4.0, 200.0, alignment=16),
     "onnx": _Layout(4.0, 130.0),
     "coreml": _Layout(5.5, 140.0),  # what lies between weights so that each begins at a multiple of 64
 }
 _INTEGERS: dict[Format, _Layout] = {
-    "tflite": _Layout(12.0, 240.0, 8.0),  # layers of one width share their zero points
+    "tflite": _Layout(12.0, 250.0, 8.0, alignment=16),  # layers of one width share their zero points
     "onnx": _Layout(9.1, 350.0),
     "coreml": _Layout(9.3, 930.0),
 }
 """Measured on files of two families of networks; benchmarks/prediction.py shows what they come to on others."""
 
+_BIAS_BYTES = 4
 _INTEGER_BYTES = 1.0  # weights of so many bytes or fewer have scales
 _MACS_PER_LAYER = 20_000.0  # as many as take the time that calling an operator takes
 LATENCIES = ("latency_ms", "latency_share")
@@ -61,26 +64,26 @@ class Amounts:
         channels: output channels over all layers.
         macs: multiply-accumulates of one pass.
         layers: how many there are.
-        widths: how many layers have so many output channels.
+        parts: how many layers hold so many weights and write so many channels; (weights, channels).
     """
 
     weights: float = 0.0
     channels: float = 0.0
     macs: float = 0.0
     layers: float = 0.0
-    widths: Mapping[int, float] = field(default_factory=dict)
+    parts: Mapping[tuple[float, int], float] = field(default_factory=dict)
 
     def plus(self, other: Amounts, times: float = 1.0) -> Amounts:
         """The sum, the other one counted so many times."""
-        widths = dict(self.widths)
-        for width, count in other.widths.items():
-            widths[width] = widths.get(width, 0.0) + times * count
+        parts = dict(self.parts)
+        for part, count in other.parts.items():
+            parts[part] = parts.get(part, 0.0) + times * count
         return Amounts(
             self.weights + times * other.weights,
             self.channels + times * other.channels,
             self.macs + times * other.macs,
             self.layers + times * other.layers,
-            {width: count for width, count in widths.items() if count},
+            {part: count for part, count in parts.items() if count},
         )
 
 
@@ -93,8 +96,8 @@ def amounts(layers: Iterable[LayerShape], kept: Mapping[str, float] | None = Non
             the share that a weight keeps; what is not named stays as it is.
     """
     kept = kept or {}
-    weights = macs = 0.0
-    widths: list[int] = []
+    macs = 0.0
+    parts: list[tuple[float, int]] = []
     for layer in layers:
         if any(kept.get(block, 1.0) == 0 for block in layer.blocks):
             continue
@@ -103,14 +106,19 @@ def amounts(layers: Iterable[LayerShape], kept: Mapping[str, float] | None = Non
         rank = math.inf if layer.rank is None else kept.get(layer.rank, math.inf)
         dense = layer.weights * writes * reads
         stored = dense if rank == math.inf else min(dense, rank * (layer.reduced * reads + layer.expanded * writes))
-        weights += stored * (1.0 if layer.bits is None else kept.get(layer.bits, 1.0))
+        bits = 1.0 if layer.bits is None else kept.get(layer.bits, 1.0)
         macs += layer.macs * (stored / layer.weights)
-        written = [round(layer.channels * writes)]
+        channels = round(layer.channels * writes)
         if stored < dense:  # a product of two layers
-            written.append(round(rank if layer.channels else layer.expanded * writes))
-        widths += written
-    counted = {width: float(count) for width, count in Counter(widths).items()}
-    return Amounts(weights, float(sum(widths)), macs, float(len(widths)), counted)
+            reduced, expanded = rank * layer.reduced * reads, rank * layer.expanded * writes
+            # A table is followed by a layer that writes its columns; of a layer's two the first writes the rank.
+            between, last = (round(rank), channels) if layer.channels else (0, round(layer.expanded * writes))
+            parts += [(round(bits * reduced, 1), between), (round(bits * expanded, 1), last)]
+        else:
+            parts.append((round(bits * stored, 1), channels))
+    counted = {part: float(count) for part, count in Counter(parts).items()}
+    weights, written = (float(sum(values)) for values in zip(*parts, strict=True)) if parts else (0.0, 0.0)
+    return Amounts(weights, written, macs, float(len(parts)), counted)
 
 
 @dataclass
@@ -158,8 +166,12 @@ class CostModel:
             return network.macs + network.layers * _MACS_PER_LAYER
         layout = (_INTEGERS if self.bytes_per_weight <= _INTEGER_BYTES else _FLOATS)[format]
         stored = network.weights * self.bytes_per_weight
-        shared = sum(network.widths) * layout.width
-        return stored + network.channels * layout.channel + network.layers * layout.layer + shared
+        shared = sum({channels for _, channels in network.parts}) * layout.width
+        gaps = 0.0
+        for (weights, channels), count in network.parts.items():
+            for held in (math.ceil(weights * self.bytes_per_weight), _BIAS_BYTES * channels):
+                gaps += count * (-held % layout.alignment)
+        return stored + network.channels * layout.channel + network.layers * layout.layer + shared + gaps
 
     def _prior_slope(self, name: str, raw: float, measured: float) -> float:
         if name in LATENCIES:

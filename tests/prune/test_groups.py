@@ -41,6 +41,31 @@ def test_layer_shapes_count_multiply_accumulates() -> None:
     assert shapes["head"].macs == 8 * 4
 
 
+def test_layers_that_keep_their_width_are_listed_too() -> None:
+    class Reader(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.up = nn.ConvTranspose1d(8, 12, 4, stride=2, padding=1, groups=2)
+            self.attention = nn.MultiheadAttention(12, 2, kdim=6, vdim=6, batch_first=True)
+            self.encoder = nn.TransformerEncoderLayer(12, 3, dim_feedforward=20, batch_first=True)
+
+        def forward(self, x: Tensor, memory: Tensor) -> Tensor:
+            asked = self.up(x).transpose(1, 2)
+            found = self.attention(asked, key=memory, value=memory)[0]
+            answer: Tensor = self.encoder(found)
+            return answer
+
+    x, memory = torch.ones(1, 8, 5), torch.ones(1, 7, 6)
+    shapes = {layer.name: layer for layer in layer_shapes(Reader().eval(), lambda module: (module(x, memory),), ())}
+    assert (shapes["up"].channels, shapes["up"].macs) == (12, 5 * 8 * 6 * 4)  # every input meets 6 outputs of its group
+    assert shapes["attention.q_proj_weight"].macs == 12 * 12 * 10
+    assert shapes["attention.k_proj_weight"].macs == shapes["attention.v_proj_weight"].macs == 12 * 6 * 7
+    assert shapes["attention.out_proj"].macs == 12 * 12 * 10
+    inside = shapes["encoder.self_attn.in_proj_weight"]
+    assert (inside.weights, inside.channels, inside.macs) == (36 * 12, 36, 36 * 12 * 10)
+    assert shapes["encoder.linear1"].macs == 12 * 20 * 10
+
+
 def test_the_cut_network_equals_the_masked_one(images: Tensor) -> None:
     module = settled(Residual(8), images)
     groups = channel_groups(module, _run)

@@ -90,16 +90,28 @@ IN_BLOCK = replace(LAYERS[1], name="b.1", blocks=("block",))
 BLOCKED = (LAYERS[0], LayerShape("t", 32 * 32 * 9, 32 * 32 * 9 * 100, 32, "a", "a"), IN_BLOCK, LAYERS[2])
 
 
-@pytest.mark.parametrize(("rise", "is_left_out"), [(0.01, True), (50.0, False)])
-def test_a_block_goes_where_channels_would_cost_more(rise: float, is_left_out: bool) -> None:
-    block = Choice("block", (rise, 0.0), least=0)
-    kept = allocate((A, replace(B, within=("block",)), block), BLOCKED, CostModel(1.0), {SIZE: 14_000})
+@pytest.mark.parametrize("is_left_out", [True, False])
+def test_blocks_go_where_they_may(is_left_out: bool) -> None:
+    choices = (A, replace(B, within=("block",)), Choice("block", (0.01, 0.0), least=0))
+    kept = allocate(choices, BLOCKED, CostModel(1.0), {SIZE: 14_000}, without_blocks=is_left_out)
     assert kept is not None
     assert (kept["block"] == 0) is is_left_out
     shares = {"a": kept["a"] / 32, "b": kept["b"] / 64, "block": float(kept["block"])}
     assert CostModel(1.0).predict(SIZE, amounts(BLOCKED, shares)) <= 14_000
     if is_left_out:
         assert kept["a"] == 32  # what it frees comes back
+
+
+def test_the_block_that_matters_least_goes_also_where_none_would_have_to() -> None:
+    other = replace(LAYERS[1], name="d.1", writes="d", blocks=("other",))
+    blocks = (Choice("block", (0.5, 0.0), least=0), Choice("other", (0.2, 0.0), least=0))
+    choices = (A, replace(B, within=("block",)), replace(B, name="d", within=("other",)), *blocks)
+    kept = allocate(choices, (*BLOCKED, other), CostModel(1.0), {SIZE: 1e9}, without_blocks=True)
+    assert kept == {"a": 32, "b": 64, "d": 64, "block": 1, "other": 0}
+
+
+def test_without_a_block_none_can_be_left_out() -> None:
+    assert allocate((A, B), LAYERS, CostModel(1.0), {SIZE: 1e9}, without_blocks=True) is None
 
 
 def test_no_exchange_of_a_step_is_left_that_would_lower_the_loss() -> None:
