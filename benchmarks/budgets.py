@@ -116,7 +116,12 @@ class _Bench:
         return {"budget": budget, "refused": False, "score": result.score.value}
 
     def _compressed(self, budget: Mapping[str, float], *, sweep: bool = True) -> md.CompressionResult:
-        options: Any = {"device": self._host, "formats": ("tflite",), "schedule": self._schedule}
+        options: Any = {
+            "device": self._host,
+            "formats": ("tflite",),
+            "schedule": self._schedule,
+            "distill": DIGITS.distill,
+        }
         wanted = md.Budget(**budget)  # type: ignore[arg-type]  # limits by name
         if sweep:  # shares the teacher's answers and the sensitivity
             return md.sweep(self._teacher, self._task, [wanted], workdir=self._folder / "runs", **options).results[0]

@@ -40,6 +40,17 @@ def test_a_measurement_says_what_ran_and_how_long(fmt: str, inputs: dict[str, np
     assert Measurement.from_json(measured.to_json()) == measured
 
 
+@pytest.mark.parametrize(("fmt", "inputs"), [("tflite", NHWC), ("onnx", NCHW)])
+def test_memory_is_the_models_whether_inputs_are_given_or_drawn(
+    fmt: str, inputs: dict[str, np.ndarray], assets: Path
+) -> None:
+    path = assets / f"reference.{fmt}"
+    given, drawn = (Host().measure(path, fmt, one, processes=1, samples=25) for one in (inputs, None))
+    assert given is not None
+    assert drawn is not None
+    assert abs((given.peak_memory_bytes or 0) - (drawn.peak_memory_bytes or 0)) < 1e6  # NumPy's generators hold 6 MB
+
+
 @pytest.mark.parametrize("fmt", ["tflite", "onnx"])
 def test_a_larger_model_measures_slower_with_intervals_apart(fmt: str, maker: ModuleType, tmp_path: Path) -> None:
     paths = []
