@@ -108,7 +108,7 @@ def page(found: Mapping[str, Any]) -> str:
         f"an epoch of which takes {found['epoch_seconds']:.0f} s here on one thread (load {found['load']:g}).",
         f"The share is of the {found['epochs']} epochs that `compress` trains by default, if students were as slow.",
         "",
-        f"| stored in | choices | trials | analysis | of it sensitivity | share | the plans for {_told()} of the bytes |",
+        f"| stored in | choices | trials | analysis | of it sensitivity | share | plans for {_told()} of the bytes |",
         "|---|---|---|---|---|---|---|",
     ]
     training = found["epochs"] * found["epoch_seconds"]
