@@ -301,10 +301,15 @@ class Bench:
         return long + (schedule.cut_steps - 1) * schedule.cut.epochs
 
     def _with_comparisons(self) -> md.Schedule:
-        """The schedule with so much less of the long training as comparing two plans takes, whether or not it does."""
+        """As many epochs as peers train at most, of which comparing two plans takes its share."""
         schedule = self.effort.schedule
-        less = math.ceil(2 * schedule.quick.epochs / schedule.stretch)
-        return replace(schedule, distill=replace(schedule.distill, epochs=max(1, schedule.distill.epochs - less)))
+        long = schedule.distill.stretched(schedule.stretch)
+        return replace(
+            schedule,
+            distill=replace(long, epochs=max(1, long.epochs - 2 * schedule.quick.epochs)),
+            quantize=schedule.quantize.stretched(schedule.stretch),
+            stretch=1.0,
+        )
 
     def _write(self, method: Method, net: nn.Module, to: Path) -> None:
         """The file as the tools write it, and beside a .tflite file the one that counts."""
