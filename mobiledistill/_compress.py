@@ -238,7 +238,7 @@ def _try_untrained(
         return {target: value for target, value in values.items() if value is not None}
 
     with job.phase("search"):
-        job.report("search", len(job.rounds), job.schedule.rounds, _plan_note(plan))
+        job.report("search", len(job.rounds), source.ways * job.schedule.rounds, _plan_note(plan))
         known = job.run.recall("rounds", [plan.to_json(), sorted(targets)], measure)
     # What a device cannot measure, memory on some, binds nothing.
     measured = {target: known[key] for target in targets if (key := f"{target[0]}/{target[1]}") in known}
