@@ -245,7 +245,8 @@ class BudgetError(MobileDistillError):
     Attributes:
         nearest: the best result found, briefly trained, with its files.
         binding: the limit that cannot be kept, on which format.
-        smallest: the smallest value of that limit known to work, the other limits held.
+        smallest: a value of that limit that works, the other limits held: the smallest that was measured, in time and
+            memory with room for what the same file differs from itself.
     """
 
     def __init__(self, message: str, nearest: CompressionResult, binding: LimitCheck, smallest: float) -> None:

@@ -293,7 +293,7 @@ def test_the_demo_offers_the_task() -> None:
     assert cells.try_out is not None
     assert cells.try_out.option == "image"
     assert cells.budget is not None
-    assert cells.budget.size_bytes == 590_000
+    assert cells.budget.size_bytes == {"tflite": 300_000}
 
 
 @pytest.mark.slow
