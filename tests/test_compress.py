@@ -101,6 +101,24 @@ def test_an_unreachable_budget_names_the_smallest_that_works(teacher: nn.Module,
     assert compress(teacher, Stripes(), smallest, workdir=tmp_path / "b", **ask).met  # type: ignore[arg-type]
 
 
+def test_the_smallest_latency_that_works_has_room_for_noise(teacher: nn.Module, tmp_path: Path) -> None:
+    with pytest.raises(BudgetError, match="the smallest value that worked is") as caught:
+        compress(
+            teacher,
+            Stripes(),
+            Budget(latency_ms=1e-4),
+            formats=("onnx",),
+            schedule=SHORT,
+            device=HOST,
+            workdir=tmp_path,
+        )
+    measured = caught.value.binding.measured
+    assert measured is not None
+    assert 1.02 * measured < caught.value.smallest < 1.1 * measured
+    assert f"{measured:,.6g}" in str(caught.value)
+    assert f"{caught.value.smallest:,.6g} or above" in str(caught.value)
+
+
 @pytest.mark.slow
 def test_limits_may_differ_by_format_and_nothing_is_cut_without_need(teacher: nn.Module, tmp_path: Path) -> None:
     budget = Budget(size_bytes={"onnx": 500_000}, max_metric_drop=20)
