@@ -13,6 +13,7 @@ at will. Beside the JSON a page is written, ``tasks.md``.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -28,6 +29,7 @@ from benchmarks._figures import keep_figures, known_figures, tell
 from benchmarks._task_cases import CASES, Case
 from benchmarks._task_page import page
 from converters import Format
+from mobiledistill._workdir import digest_of
 from mobiledistill.devices import Host, Measurement, Subject, latency_per_use
 from mobiledistill.distill import HardTargets
 from mobiledistill.factorize import LowRank
@@ -194,7 +196,9 @@ class Unmeasured:
 
 def _latency(ours: md.DemoRun, rivals: Mapping[str, md.CompressionResult], folder: Path) -> dict[str, Any]:
     """Milliseconds of one use of the float teacher, of the student, by format, and of its rivals, all in turns."""
-    kept = folder / "latency.json"
+    made = [artifact.path for result in (ours.result, *rivals.values()) for artifact in result.artifacts.values()]
+    digest = hashlib.sha256("".join(map(digest_of, made)).encode()).hexdigest()[:12]
+    kept = folder / f"latency-{digest}.json"  # of these very files
     if kept.exists() and (known := json.loads(kept.read_text()))["verdict"] == "valid":
         return dict(known)
     found: dict[str, Any] = {"teacher": {}, "student": {}, "faster": {}, "verdict": "valid", "cpu": ""}
