@@ -51,6 +51,7 @@ __all__ = ["compress", "run_job"]
 
 _BYTES_AIM = 0.997  # of a limit in bytes: what trained weights add over untrained ones is a few bytes
 _LATENCY_AIM = 0.97  # of a limit in milliseconds: the interval's upper end is what must keep it
+_NOISY = (*LATENCIES, "peak_memory_bytes")
 _REPEATABLE = 0.95  # the same file's milliseconds and memory, measured again, stay above this share as a rule
 _WELL_USED = 0.9
 _ENOUGH = 0.98  # used to this share, another round cannot gain much
@@ -261,7 +262,7 @@ def _quick_loss(job: Job, source: Source, plan: Plan) -> float:
 
 
 def _aim(name: str) -> float:
-    return _LATENCY_AIM if name in (*LATENCIES, "peak_memory_bytes") else _BYTES_AIM
+    return _LATENCY_AIM if name in _NOISY else _BYTES_AIM
 
 
 def _learn(job: Job, source: Source, cost: CostModel, plan: Plan, files: Mapping[Format, File]) -> None:
@@ -435,7 +436,7 @@ def _unreachable(result: CompressionResult, when: str, *, learned: bool = True) 
     binding = max(missed or result.limits, key=lambda check: check.used)
     alike = [check for check in result.limits if (check.name, check.limit) == (binding.name, binding.limit)]
     worked = max((check.measured for check in alike if check.measured is not None), default=binding.limit)
-    smallest = worked if binding.name in ("size_bytes", "download_bytes") else worked / _REPEATABLE
+    smallest = worked / _REPEATABLE if binding.name in _NOISY else worked
     where = f" on {binding.format}" if binding.format else ""
     told = result.metric.told(result.score.value)
     if missed and learned:

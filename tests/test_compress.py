@@ -280,15 +280,15 @@ def test_whether_a_block_goes_a_short_training_decides(tmp_path: Path) -> None:
     train_model(module, Stripes(), Recipe(epochs=2, learning_rate=1e-2), workdir=tmp_path / "teacher")
     with torch.no_grad():
         blocks[1].second.weight.zero_()  # without it nothing changes, so that leaving it out is predicted to be free
-    ask = {"formats": ("onnx",), "schedule": SHORT, "device": HOST, "workdir": tmp_path / "run"}
+    ask: dict[str, Any] = {"formats": ("onnx",), "schedule": SHORT, "device": HOST, "workdir": tmp_path / "run"}
 
-    result = compress(module, Stripes(), Budget(size_bytes=9_000), **ask)  # type: ignore[arg-type]
+    result = compress(module, Stripes(), Budget(size_bytes=9_000), **ask)
 
     assert result.met
     compared = {tuple(entry["dropped"]): entry["quick_loss"] for entry in result.rounds if "quick_loss" in entry}
     assert set(compared) == {("3",), ()}
     assert result.plan.dropped == min(compared, key=lambda dropped: compared[dropped])
-    again = compress(module, Stripes(), Budget(size_bytes=9_000), **ask)  # type: ignore[arg-type]
+    again = compress(module, Stripes(), Budget(size_bytes=9_000), **ask)
     assert again.plan == result.plan
 
 

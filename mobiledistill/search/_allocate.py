@@ -13,7 +13,6 @@ from mobiledistill.search._cost import Amounts, CostModel, Target, amounts
 __all__ = ["Choice", "allocate"]
 
 _FIRST_RANKS = (1.0, 0.7, 0.5, 0.35, 0.25, 0.18)  # of the largest that is smaller than the layer
-_ROUNDING = 1e-9  # what sums that are kept up to date are off by
 _EXCHANGES = 20  # times that each choice offers a step
 
 
@@ -110,7 +109,7 @@ class _State:
     def shrink(self, fixed: Collection[str]) -> bool:
         """Until every limit holds; whether that could be reached."""
         whole_again: set[str] = set()
-        while broken := [target for target, value in self._predicted().items() if not self._fits(target, value)]:
+        while broken := [target for target, value in self._predicted().items() if value > self._limits[target]]:
             offer = self._cheapest(broken, {*fixed, *whole_again})
             if offer is None:
                 return False
@@ -165,7 +164,7 @@ class _State:
             if kept == choice.most or name in self._gone or not self._is_there(name):
                 continue
             after = self._predicted(name, kept + choice.step)
-            if all(self._fits(target, value) for target, value in after.items()):
+            if all(after[target] <= limit for target, limit in self._limits.items()):
                 yield self._loss_of(name, kept) - self._loss_of(name, kept + choice.step), name, kept + choice.step
 
     def _offers(self, name: str) -> list[int]:
@@ -192,9 +191,6 @@ class _State:
 
     def _is_there(self, name: str) -> bool:
         return all(self.kept.get(block, 1) for block in self._choices[name].within)
-
-    def _fits(self, target: Target, value: float) -> bool:
-        return value <= self._limits[target] * (1 + _ROUNDING)
 
     def _predicted(self, name: str | None = None, kept: int = 0) -> dict[Target, float]:
         network = self._network if name is None else self._changed(name, kept)

@@ -142,6 +142,7 @@ def test_what_was_not_measured_is_neither_met_nor_missed(tmp_path: Path) -> None
 
 def test_a_family_has_no_before(tmp_path: Path) -> None:
     page = page_of(_runs.family(), tmp_path)
+    assert "loss 0.431 after a short training" in page.text
     assert "width 14, depth 2" in page.text
     assert "Before" not in page.cells["th"]
     assert not [attributes for _, attributes in page.tags if attributes.get("class") == "bar-before"]

@@ -73,6 +73,16 @@ def test_what_layers_of_one_width_share_is_counted_once(tmp_path: Path) -> None:
     assert cost.predict(target, amounts_of(alike)) == pytest.approx(size, abs=16)  # 48 zero points are 384 bytes
 
 
+def test_a_tflite_buffer_begins_where_16_divides_and_others_do_not() -> None:
+    def predicted(fmt: Format, weights: int, channels: int) -> float:
+        layer = LayerShape(name="a", weights=weights, macs=weights, channels=channels, writes=None, reads=None)
+        return CostModel(1.0).predict((fmt, "size_bytes"), amounts([layer]))
+
+    assert predicted("tflite", 33, 8) == predicted("tflite", 48, 8)  # 15 bytes lie unused behind 33
+    assert predicted("tflite", 49, 8) == predicted("tflite", 48, 8) + 16
+    assert predicted("onnx", 49, 8) == predicted("onnx", 48, 8) + 1
+
+
 def test_formats_differ_in_what_a_channel_costs() -> None:
     channel = Amounts(channels=1000.0)
     floats, integers = CostModel(4.0), CostModel(1.0)
