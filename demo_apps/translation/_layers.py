@@ -49,8 +49,9 @@ class Attend(KeepFloat):
     def forward(self, queries: Tensor, keys: Tensor, values: Tensor, visible: Tensor) -> Tensor:
         """Mixes values, all ``(n, places, channels)``; ``visible`` broadcasts to ``(n, queries, keys)``."""
         scores = self._heads(queries) @ self._heads(keys).transpose(-2, -1) / math.sqrt(self.head_size)
-        shares = scores.masked_fill(~visible[:, None], _BLOCKED).softmax(-1)
-        return (shares @ self._heads(values)).transpose(1, 2).flatten(2)
+        # Added, not filled in: XNNPACK has no SELECT_V2, and going to and fro between it and others takes time.
+        blocked = (1 - visible[:, None].to(scores.dtype)) * _BLOCKED
+        return ((scores + blocked).softmax(-1) @ self._heads(values)).transpose(1, 2).flatten(2)
 
     def _heads(self, channels: Tensor) -> Tensor:
         places = channels.shape[1]

@@ -114,8 +114,9 @@ class Prediction(Record):
 class Measurement(Record):
     """How long one signature of one file takes on one device, how sure that is, and what it needs.
 
-    One sample is one call from ready inputs to ready outputs. ``latency_ms`` is the percentile that was asked for
-    (the median unless said otherwise), with its 95 % interval.
+    One sample is one run of the graph: inputs lie where the runtime reads them, outputs stay where it wrote them. What
+    a language's binding adds is left out, as it differs between languages; Python's takes several microseconds a call.
+    ``latency_ms`` is the percentile that was asked for (the median unless said otherwise), with its 95 % interval.
 
     Attributes:
         file: the file's name; ``sha256`` says which bytes were run.

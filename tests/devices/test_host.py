@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +14,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from converters import DeviceError, InputError, ModelFileError
+from converters import DeviceError, InputError, ModelFileError, load
 from mobiledistill import devices
 from mobiledistill.devices import Host, Measurement, Subject, _host, _host_child
 
@@ -49,6 +51,27 @@ def test_memory_is_the_models_whether_inputs_are_given_or_drawn(
     assert given is not None
     assert drawn is not None
     assert abs((given.peak_memory_bytes or 0) - (drawn.peak_memory_bytes or 0)) < 1e6  # NumPy's generators hold 6 MB
+
+
+@pytest.mark.parametrize(("fmt", "inputs"), [("tflite", NHWC), ("onnx", NCHW)])
+def test_inputs_stay_in_place_from_run_to_run(fmt: str, inputs: dict[str, np.ndarray], assets: Path) -> None:
+    path = assets / f"reference.{fmt}"
+    model = _host_child._RUNTIMES[fmt](str(path), None, 1)
+    given = {"x": np.random.default_rng(0).standard_normal(inputs["x"].shape, np.float32)}
+    run = model.bound(given)
+    for _ in range(3):  # a runtime that reuses an input's memory would compute something else the second time
+        run()
+    (expected,) = load(path).run(given).values()
+    np.testing.assert_array_equal(_output(model, run), expected)
+
+
+def _output(model: object, run: Callable[[], object]) -> np.ndarray:
+    assert isinstance(run, partial)
+    if isinstance(model, _host_child._OnnxRuntime):
+        return np.asarray(run.args[0].copy_outputs_to_cpu()[0])
+    assert isinstance(model, _host_child._LiteRT)
+    (detail,) = model._interpreter.get_output_details()
+    return np.asarray(model._interpreter.get_tensor(detail["index"]))
 
 
 @pytest.mark.parametrize("fmt", ["tflite", "onnx"])
