@@ -25,6 +25,7 @@ class Kernel:
         channels_out: likewise written.
         taps: places of a filter; 1 for what is none.
         stride: rows moved between two outputs.
+        width: of what has weights or a window, places of a line of the map that is written; else 1.
     """
 
     kind: str
@@ -35,6 +36,7 @@ class Kernel:
     channels_out: int = 1
     taps: int = 1
     stride: int = 1
+    width: int = 1
 
     @property
     def positions(self) -> int:

@@ -132,6 +132,7 @@ def _kernel(node: Any, shapes: _Shapes, constants: Mapping[str, tuple[int, ...]]
     taps, variant = 1, ""
     channels_in, channels_out = _last(shape), _last(written[0])
     weights = next((dims for dims in fixed if len(dims) >= 2), None)
+    window = attribute(node, "kernel_shape")
     if "Conv" in node.op_type and weights is not None:
         groups = int(attribute(node, "group", 1))
         channels_out = weights[1] * groups if "Transpose" in node.op_type else weights[0]
@@ -141,9 +142,10 @@ def _kernel(node: Any, shapes: _Shapes, constants: Mapping[str, tuple[int, ...]]
         variant = " depthwise" if deep else " 1x1" if taps == 1 else ""
     elif node.op_type in _PRODUCTS and len(moving) > 1 and weights is None:
         variant = " of two"
-    elif "Conv" not in node.op_type and (window := attribute(node, "kernel_shape")):
+    elif "Conv" not in node.op_type and window:
         taps = math.prod(window)
     strides = attribute(node, "strides") or [1]
+    line = -2 if attribute(node, "channels_last", 0) else -1
     return Kernel(
         kind=f"{domain}{node.op_type.removeprefix('Fused')}{variant} {type_}",
         inputs=sum(math.prod(dims) for _, dims in moving),
@@ -153,6 +155,7 @@ def _kernel(node: Any, shapes: _Shapes, constants: Mapping[str, tuple[int, ...]]
         channels_out=channels_out,
         taps=taps,
         stride=int(strides[0]),
+        width=written[0][line] if "Conv" in node.op_type or window else 1,
     )
 
 

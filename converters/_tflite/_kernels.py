@@ -81,6 +81,7 @@ def _kernel(model: Any, graph: Any, operator: Any, outside: bool) -> Kernel | No
     shape = shape_of(written[0])
     options = operator.builtinOptions
     taps, channels_in, variant = 1, _last(shape_of(moving[0])), ""
+    is_map = "CONV" in name or name.endswith("POOL_2D")
     if name in _CONVOLUTIONS and (weights := next((t for t in fixed if len(shape_of(t)) == 4), None)) is not None:
         _, height, width, channels_in = shape_of(weights)
         taps = height * width
@@ -103,6 +104,7 @@ def _kernel(model: Any, graph: Any, operator: Any, outside: bool) -> Kernel | No
         channels_out=_last(shape),
         taps=taps,
         stride=int(getattr(options, "strideH", None) or 1),
+        width=shape[-2] if is_map else 1,
     )
 
 

@@ -63,7 +63,7 @@ SENTENCES = DemoTask(
         quantize=Recipe(epochs=4, learning_rate=3e-4, weight_decay=0.0),
         stretch=1.25,
     ),
-    budget=Budget(size_bytes=750_000, latency_share=0.5),
+    budget=Budget(size_bytes=669_000, latency_share={"tflite": 0.25}),
     distill=SoftTargets(temperature=2.0),  # 4 is worse by 1.8 points on the validation: CTC's answers are spikes
     make_transfer=_transfer,
     quick_teacher_recipe=Recipe(epochs=12, learning_rate=4e-3, warmup_epochs=1),
