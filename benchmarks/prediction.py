@@ -103,7 +103,7 @@ def _sizes(student: Student, workdir: Path) -> dict[str, Any]:
     module = student.build()
     inputs = FAMILIES[student.family][2](1)
     layers = layer_shapes(module, lambda net: net(*inputs.values()), ())
-    listed = {f"{layer.name}.weight" for layer in layers}
+    listed = {name for layer in layers for name in (layer.name, f"{layer.name}.weight")}
     # Tables of positions belong to no layer; where the search cuts, they do not change.
     others = sum(value.numel() for name, value in module.named_parameters() if value.ndim > 1 and name not in listed)
     known = amounts(layers).plus(Amounts(weights=others))

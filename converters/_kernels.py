@@ -51,8 +51,8 @@ class Kernel:
     @property
     def multiplies(self) -> bool:
         """Whether it is a convolution or a product of matrices."""
-        words = self.kind.upper()
-        return any(word in words for word in ("CONV", "FULLY_CONNECTED", "MATMUL", "GEMM"))
+        operator = self.kind.upper().split()[0]  # not what stands behind it: "PAD before convolution" multiplies nothing
+        return any(word in operator for word in ("CONV", "FULLY_CONNECTED", "MATMUL", "GEMM"))
 
 
 def kernels(path: Path) -> dict[str, list[Kernel]]:

@@ -46,7 +46,7 @@ _CALIBRATED_ON = 8
 _FOLDS = 5
 _WHOLE = 0.5  # of a part's weight: what is wrong with a whole network no kernel alone is to blame for
 _BELIEFS = (
-    Hyper(spread=0.3, offset=0.2, reach=1.0),
+    Hyper(spread=0.3, offset=0.3, reach=2.5),
     Hyper(spread=0.5, offset=0.3, reach=2.5),
     Hyper(spread=0.8, offset=0.3, reach=4.0),
 )

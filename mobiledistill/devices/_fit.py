@@ -23,6 +23,8 @@ __all__ = ["Correction", "Fitted", "Hyper", "Problem", "Timed", "amounts"]
 Floats = NDArray[np.float64]
 
 _TILES = (8, 16, 32)
+_DEPTHS = (4, 8)  # channels read at once: integers are multiplied in fours and eights
+_ODD = 1.5  # how far apart, on the log scale, kernels lie whose channels fill those and whose do not
 _VECTOR = 8  # channels that most kernels compute at once
 _STEPS = 4
 _MOST = 2.0  # of a correction, on the log scale
@@ -143,19 +145,25 @@ def amounts(kernel: Kernel) -> Floats:
         ends = (kernel.channels_in, kernel.channels_out) if kernel.kind == "CALL" else (0, 0)
         return np.array([1.0, kernel.inputs, kernel.outputs, kernel.outputs * kernel.taps, *ends], dtype=float)
     depth, rows = kernel.channels_in * kernel.taps, kernel.positions
-    tiles = [-(-kernel.channels_out // tile) * rows for tile in _TILES]
-    rounded = [depth * count * tile for count, tile in zip(tiles, _TILES, strict=True)]
+    tiles = [_up(kernel.channels_out, tile) * rows for tile in _TILES]
+    rounded = [depth * tile for tile in tiles]
+    deep = [_up(kernel.channels_in, tile) * kernel.taps * _up(kernel.channels_out, 16) * rows for tile in _DEPTHS]
     moved = [rows * depth, kernel.outputs, kernel.weights]
     left = rows * (kernel.channels_out % _VECTOR)  # what no vector holds is often computed one by one
-    rest = [rows, tiles[1], kernel.channels_out, left, left * depth]
-    return np.array([1.0, kernel.macs, *rounded, *moved, *rest], dtype=float)
+    rest = [rows, tiles[1] / _TILES[1], kernel.channels_out, left, left * depth]
+    return np.array([1.0, kernel.macs, *rounded, *deep, *moved, *rest], dtype=float)
+
+
+def _up(count: int, tile: int) -> int:
+    return -(-count // tile) * tile
 
 
 def place(kernel: Kernel) -> Floats:
     """Where a kernel lies among those of its kind."""
-    sizes = [kernel.positions, kernel.channels_out, kernel.channels_in * kernel.taps, kernel.inputs]
+    sizes = [kernel.positions, kernel.channels_out, kernel.channels_in * kernel.taps, kernel.inputs, kernel.width]
     left = 2 * (kernel.channels_out % 16) / 16, 2 * (kernel.channels_out % _VECTOR) / _VECTOR
-    return np.array([*(math.log(max(1, size)) for size in sizes), *left, 2 * kernel.stride])
+    odd = _ODD if kernel.multiplies and kernel.channels_in % _DEPTHS[0] else 0.0  # another kernel is taken then
+    return np.array([*(math.log(max(1, size)) for size in sizes), *left, 2 * kernel.stride, odd])
 
 
 def _amounts_like(kind: str) -> bool:

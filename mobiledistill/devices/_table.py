@@ -32,7 +32,7 @@ _LARGEST_BYTES = 64_000_000
 _PACKAGES: Mapping[str, str] = {"tflite": "ai-edge-litert", "onnx": "onnxruntime"}
 _PLACES = 7
 
-_Row = Annotated[tuple[float, ...], Field(min_length=7, max_length=7)]
+_Row = Annotated[tuple[float, ...], Field(min_length=9, max_length=9)]
 _Positive = Annotated[float, Field(gt=0)]
 _Factor = Annotated[float, Field(ge=1e-3, le=1e3)]
 _Work = Annotated[float, Field(ge=0, le=1e6)]
@@ -48,7 +48,7 @@ class KindTable(Record):
         pulls: how strongly each place corrects what lies near it.
     """
 
-    work: Annotated[tuple[_Work, ...], Field(min_length=6, max_length=13)]
+    work: Annotated[tuple[_Work, ...], Field(min_length=6, max_length=15)]
     places: Annotated[tuple[_Row, ...], Field(min_length=1, max_length=20_000)]
     pulls: tuple[_Pull, ...]
 

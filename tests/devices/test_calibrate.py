@@ -238,3 +238,16 @@ def test_work_and_correction_learn_a_law_from_sums() -> None:
         assert fitted.ms([probe])[0] == pytest.approx(law(probe), rel=0.1)
     assert fitted.unknown([Kernel("C", 1, 1)]) == ("C",)
     assert fitted.ms([Kernel("C", 50_000, 50_000)])[0] > 0.8 * law(Kernel("B", 50_000, 50_000))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("fmt", ["tflite", "onnx"])
+def test_a_kernel_knows_how_wide_the_map_is_that_it_writes(fmt: str, precision: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(4, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, 2, 1, groups=16)).eval()
+    program = md.Program(module, {"x": torch.randn(1, 4, 10, 22)}, ("y",))
+    if precision == "int8":
+        program = md.quantize.post_training(program, {"x": torch.randn(4, 4, 10, 22)})[0]
+    called = kernels(md.convert(program, tmp_path / f"net.{fmt}"))["main"]
+    assert [kernel.width for kernel in called if kernel.multiplies] == [22, 11]  # in whatever layout
+    assert all(kernel.width == 1 for kernel in called if not kernel.multiplies)
