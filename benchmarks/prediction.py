@@ -1,6 +1,6 @@
 """How well latency and bytes are predicted: fifty students that no fit has seen, measured beside their predictions.
 
-python -m benchmarks.prediction [--quick] [--json FILE] [--seed N] [--workdir DIR] [--networks 48]
+python -m benchmarks.prediction [--quick] [--json FILE] [--seed N] [--workdir DIR] [--networks 72]
 
 Calibrates this computer (or goes on where a calibration was stopped), then measures the students in LiteRT and
 onnxruntime, each file twice, and writes them in three formats. Everything measured is kept in the work folder, so the
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=Path("docs/benchmarks/prediction.json"))
     parser.add_argument("--workdir", type=Path, default=Path("runs/prediction"))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--networks", type=int, default=48)
+    parser.add_argument("--networks", type=int, default=72)
     parser.add_argument("--students", type=int, help="draws other students than those of --seed")
     parser.add_argument("--quick", action="store_true", help="a few students and networks: to see it work")
     options = parser.parse_args()

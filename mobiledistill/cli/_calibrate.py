@@ -18,7 +18,7 @@ EXAMPLE = (
     " mobiledistill compress ... --device table:host.json"
 )
 _QUICK = 6
-_FULL = 48  # as the function has it, which is not imported before it is called
+_FULL = 72  # as the function has it, which is not imported before it is called
 
 
 def calibrate(

@@ -38,7 +38,7 @@ __all__ = ["Precision", "calibrate"]
 
 Precision = Literal["fp32", "int8"]
 
-_NETWORKS = 48
+_NETWORKS = 72
 _SAMPLES = 60
 _TOGETHER = 6
 _LENGTHS = (1, 1, 1, 2, 3, 4)

@@ -17,7 +17,8 @@ __all__ = ["network"]
 T = TypeVar("T")
 
 _MOST_MACS = 16_000_000  # of one layer: larger ones tell nothing that two of these do not
-_MOST_VALUES = 160_000  # of one map
+_MOST_VALUES = 410_000  # of one map: 112 x 112 in 32 channels is what cameras' networks begin with
+_LARGE = 80  # places of a side from which on maps are halved soon
 _LAYERS = 10
 
 
@@ -70,10 +71,11 @@ _Layer = tuple[nn.Module, _Shape]
 
 
 def _convolutions(draw: _Draw) -> Program:
+    low, high = draw.of([(4.0, (12, _LARGE)), (1.0, (_LARGE, 320))])
     shape = start = (
-        draw.of([(3.0, 3), (3.0, 1), (2.0, draw.channels(2, 32))]),
-        draw.between(12, 80),
-        draw.between(12, 80),
+        draw.of([(3.0, 3), (3.0, 1), (2.0, draw.channels(2, 32) if high == _LARGE else 3)]),
+        draw.between(low, high),
+        draw.between(low, high),
     )
     layers: list[nn.Module] = []
     while len(layers) < _LAYERS:
@@ -95,7 +97,7 @@ def _convolution(kernel: int, deep: bool = False) -> Callable[[_Draw, _Shape], _
         if deep and channels < 4:
             return None
         out = channels if deep else draw.channels(4, 256)
-        stride = 2 if min(height, width) > 6 and draw.chance(0.15) else 1
+        stride = 2 if min(height, width) > 6 and draw.chance(0.15 if min(height, width) < _LARGE else 0.7) else 1
         padding = kernel // 2
         after = (out, -(-height // stride), -(-width // stride))
         taps = kernel * kernel * (1 if deep else channels)
@@ -114,6 +116,15 @@ def _pooling(draw: _Draw, shape: _Shape) -> _Layer | None:
         return None
     layer: nn.Module = nn.MaxPool2d(2) if draw.chance(0.6) else nn.AvgPool2d(2)
     return layer, (channels, height // 2, width // 2)
+
+
+def _normalization(draw: _Draw, shape: _Shape) -> _Layer | None:
+    """Behind an activation, where no convolution takes it in."""
+    layer = nn.BatchNorm2d(shape[0])
+    for value in layer.state_dict().values():
+        if value.is_floating_point():  # ones and zeros would be left out of the files
+            nn.init.uniform_(value, 0.5, 2.0)
+    return layer, shape
 
 
 class _Residual(nn.Module):
@@ -185,6 +196,7 @@ _CONVOLUTIONS: list[tuple[float, Callable[[_Draw, _Shape], _Layer | None]]] = [
     (0.7, _convolution(5, deep=True)),
     (0.7, _convolution(5)),
     (0.9, _pooling),
+    (0.7, _normalization),
     (1.5, _residual),
     (0.7, _excitation),
     (1.0, _pyramid),
