@@ -23,6 +23,7 @@ from converters._errors import ConversionError, MissingExtraError, MobileDistill
 from converters._narrow import narrow_weights
 from converters._program import Precision, Program, export_program
 from converters._quiet import quiet
+from converters._tflite._batch_norm import scale_and_shift
 from converters._tflite._codes import check_codes, store_codes
 from converters._tflite._describe import append_labels, describe
 from converters._tflite._float16 import store_float16
@@ -89,7 +90,7 @@ def _convert(programs: Sequence[Program]) -> tuple[bytes, list[Codes], list[NDAr
             quantized = False
             converter = litert_torch
             for program in programs:
-                exported = export_program(program)
+                exported = scale_and_shift(export_program(program))
                 _refuse_unknown(program, exported)
                 quantized |= _is_quantized(exported)
                 folded = fold_codes(exported)
