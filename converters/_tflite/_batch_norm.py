@@ -21,7 +21,8 @@ def scale_and_shift(exported: ExportedProgram) -> ExportedProgram:
     aten = torch.ops.aten
     if not exported.graph.find_nodes(op="call_function", target=aten.batch_norm.default):
         return exported
-    decomposed: ExportedProgram = exported.run_decompositions({aten._native_batch_norm_legit_no_training.default: _scaled})
+    known = aten._native_batch_norm_legit_no_training.default
+    decomposed: ExportedProgram = exported.run_decompositions({known: _scaled})
     return decomposed
 
 
