@@ -111,8 +111,8 @@ def _cut(family: str, share: float, seed: int) -> nn.Module:
 def _alive(family: str, module: nn.Module) -> nn.Module:
     """With weights as a training would leave them: no layer's equal to another's, which files would share."""
     for layers in (part for part in module.modules() if isinstance(part, nn.TransformerEncoder)):  # copies of one
-        for weight in (value for value in layers.parameters() if value.ndim > 1):
-            nn.init.xavier_uniform_(weight)
+        for value in layers.parameters():
+            (nn.init.xavier_uniform_ if value.ndim > 1 else nn.init.uniform_)(value)
     return lively(module.eval(), FAMILIES[family][2](8))
 
 

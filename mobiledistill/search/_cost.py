@@ -25,26 +25,34 @@ class _Layout:
         channel: a bias; in integers its scale, the weights' scale and zero point too.
         layer: an operator, the tensors it reads and writes, their names.
         width: of each number of channels that layers have, once: what layers of one width share, by channel.
-        alignment: what the places of weights and of biases are multiples of.
+        alignment: what the places of weights and of biases are multiples of ...
+        above: ... of those of more bytes than this; smaller ones lie within the model's text.
+        apart: what each of those costs beside its own bytes: a head, and where to find it.
     """
 
     channel: float
     layer: float
     width: float = 0.0
     alignment: int = 1
+    above: int = 0
+    apart: float = 0.0
+
+    def gap(self, held: int) -> float:
+        """What lies beside the bytes of one layer's weights, or of its biases."""
+        return -held % self.alignment + self.apart if held > self.above else 0.0
 
 
 _FLOATS: dict[Format, _Layout] = {
-    "tflite": _Layout(4.0, 200.0, alignment=16),
-    "onnx": _Layout(4.0, 130.0),
-    "coreml": _Layout(5.5, 140.0),  # what lies between weights so that each begins at a multiple of 64
+    "tflite": _Layout(4.0, 130.0, alignment=16),
+    "onnx": _Layout(4.1, 130.0),
+    "coreml": _Layout(4.5, 305.0, 1.2, alignment=64, above=1024, apart=110.0),
 }
 _INTEGERS: dict[Format, _Layout] = {
-    "tflite": _Layout(12.0, 250.0, 8.0, alignment=16),  # layers of one width share their zero points
-    "onnx": _Layout(9.1, 350.0),
-    "coreml": _Layout(9.3, 930.0),
+    "tflite": _Layout(11.8, 230.0, 8.2, alignment=16),  # layers of one width share their zero points
+    "onnx": _Layout(9.2, 345.0),
+    "coreml": _Layout(8.0, 875.0, alignment=64, above=1024, apart=110.0),
 }
-"""Measured on files of two families of networks; benchmarks/prediction.py shows what they come to on others."""
+"""Measured on files of seven families of networks: benchmarks/prediction.py, whose page tells how well they fit."""
 
 _BIAS_BYTES = 4
 _INTEGER_BYTES = 1.0  # weights of so many bytes or fewer have scales
@@ -170,7 +178,7 @@ class CostModel:
         gaps = 0.0
         for (weights, channels), count in network.parts.items():
             for held in (math.ceil(weights * self.bytes_per_weight), _BIAS_BYTES * channels):
-                gaps += count * (-held % layout.alignment)
+                gaps += count * layout.gap(held)
         return stored + network.channels * layout.channel + network.layers * layout.layer + shared + gaps
 
     def _prior_slope(self, name: str, raw: float, measured: float) -> float:
