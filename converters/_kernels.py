@@ -51,9 +51,7 @@ class Kernel:
     @property
     def multiplies(self) -> bool:
         """Whether it is a convolution or a product of matrices."""
-        operator = self.kind.upper().split()[
-            0
-        ]  # not what stands behind it: "PAD before convolution" multiplies nothing
+        operator = self.kind.upper().split()[0]  # "PAD before convolution" only pads
         return any(word in operator for word in ("CONV", "FULLY_CONNECTED", "MATMUL", "GEMM"))
 
 

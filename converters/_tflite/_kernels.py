@@ -104,7 +104,7 @@ def _kernel(model: Any, graph: Any, operator: Any, outside: bool) -> Kernel | No
         channels_out=_last(shape),
         taps=taps,
         stride=int(getattr(options, "strideH", None) or 1),
-        width=shape[-2] if is_map else 1,
+        width=abs(shape[-2]) if is_map else 1,
     )
 
 
@@ -114,7 +114,7 @@ def _feeds_convolutions(model: Any, graph: Any, index: int) -> bool:
 
 
 def _call(graph: Any) -> Kernel:
-    """What every call costs: inputs are copied in, outputs out."""
+    """What every call costs, whatever it computes."""
     ends = [graph.tensors[index] for index in graph.inputs], [graph.tensors[index] for index in graph.outputs]
     bytes_in, bytes_out = (sum(_count(t) * dtype_of(t).itemsize for t in side) for side in ends)
     return Kernel("CALL", bytes_in, bytes_out, channels_in=len(ends[0]), channels_out=len(ends[1]))

@@ -45,12 +45,12 @@ class _Layout:
 _FLOATS: dict[Format, _Layout] = {
     "tflite": _Layout(4.0, 130.0, alignment=16),
     "onnx": _Layout(4.1, 130.0),
-    "coreml": _Layout(4.5, 305.0, 1.2, alignment=64, above=1024, apart=110.0),
+    "coreml": _Layout(4.15, 320.0, alignment=64, above=1024, apart=165.0),
 }
 _INTEGERS: dict[Format, _Layout] = {
     "tflite": _Layout(11.8, 230.0, 8.2, alignment=16),  # layers of one width share their zero points
     "onnx": _Layout(9.2, 345.0),
-    "coreml": _Layout(8.0, 875.0, alignment=64, above=1024, apart=110.0),
+    "coreml": _Layout(8.2, 900.0, alignment=64, above=1024, apart=90.0),
 }
 """Measured on files of seven families of networks: benchmarks/prediction.py, whose page tells how well they fit."""
 

@@ -56,6 +56,18 @@ def test_bytes_of_a_narrower_network_are_known_from_the_wider_ones_file(
     assert predicted == pytest.approx(written(narrow, fmt, precision, tmp_path), rel=0.01)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_small_weights_lie_within_a_core_ml_models_text(precision: str, tmp_path: Path) -> None:
+    wide, narrow = net(40), net(6)  # of the narrow one some weights have less than 1024 bytes, of the wide one none
+    cost = CostModel({"fp32": 4.0, "int8": 1.0}[precision])
+    target: Target = ("coreml", "size_bytes")
+    cost.correct(target, amounts_of(wide), written(wide, "coreml", precision, tmp_path))
+
+    predicted = cost.predict(target, amounts_of(narrow))
+
+    assert predicted == pytest.approx(written(narrow, "coreml", precision, tmp_path), rel=0.01)
+
+
 def test_what_layers_of_one_width_share_is_counted_once(tmp_path: Path) -> None:
     """Zero points in a .tflite of integers: this net's other widths differ, its first and second are made alike."""
 
