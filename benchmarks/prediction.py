@@ -230,11 +230,12 @@ def _timed(calibration: Path, fmt: Format) -> list[tuple[Timed, bool]]:
 
 
 def _nearest(name: str, one: Mapping[str, Any], found: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The student of the same family and precision whose size is nearest: what a search tries in its first round."""
+    """Of the same draw, the student of one family and precision whose size is nearest: a search's first round."""
     others = [
         other
         for key, other in found.items()
-        if key != name and (other["family"], other["precision"]) == (one["family"], one["precision"])
+        if key != name
+        and (key.split()[0], other["family"], other["precision"]) == (name.split()[0], one["family"], one["precision"])
     ]
     return min(others, key=lambda other: abs(math.log(other["amounts"]["weights"] / one["amounts"]["weights"])))
 
