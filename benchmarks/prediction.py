@@ -138,17 +138,19 @@ def _judged(table: LatencyTable, found: Mapping[str, Any], calibration: Path) ->
         if "tflite ms 0" in one
     ]
     looked_at = [row for row in rows if row["name"].startswith(f"{_LOOKED_AT} ")]
-    later = [row[fmt] for row in rows if row not in looked_at for fmt in _TIMED]
+    later = [row for row in rows if row not in looked_at]
     rows = looked_at or rows
     loads = [row["load"] for row in rows]
     latency = _summary(rows)
+    sizes = _bytes(rows)
     if later:
-        latency["others, drawn later"] = _of_cells(later)
+        latency["others, drawn later"] = _of_cells([row[fmt] for row in later for fmt in _TIMED])
+        sizes |= {f"{name}, drawn later": one for name, one in _bytes(later).items()}
     return {
         "load": [min(loads), max(loads)],
         "latency": latency,
         "ways": _ways(table, rows, found, calibration),
-        "bytes": _bytes(rows),
+        "bytes": sizes,
         "table": _of_table(table),
         "students": rows,
     }
