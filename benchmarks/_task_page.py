@@ -63,7 +63,7 @@ def _section(
         lines.append(
             "- With the beam over the dictionary: teacher {:.1f}, student {:.1f}.".format(*(b[key] for b in beams))
         )
-        factors = [f"{_FORMATS[form]} {task['more'][form]['real_time_factor']:.3f}" for form in task["student"]]
+        factors = [f"{_FORMATS[form]} {task['more'][form]['real_time_factor']:.4f}" for form in task["student"]]
         lines.append(f"- Seconds of work a second of speech, one core: {', '.join(factors)} (Core ML: our executor).")
     if "signature" in task["teacher"]:
         lines.append(f"- BLEU as sacrebleu counts it: `{task['teacher']['signature']}`.")
