@@ -240,6 +240,19 @@ def test_work_and_correction_learn_a_law_from_sums() -> None:
     assert fitted.ms([Kernel("C", 50_000, 50_000)])[0] > 0.8 * law(Kernel("B", 50_000, 50_000))
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"width": 8}, {"width": 64}),
+        ({"channels_in": 12, "taps": 3}, {"channels_in": 9, "taps": 4}),  # nine channels are not read in fours
+    ],
+)
+def test_kernels_that_differ_in_one_thing_are_told_apart(one: dict[str, int], other: dict[str, int]) -> None:
+    slow, fast = (Kernel("CONV", inputs=4000, outputs=1600, channels_out=16, **sizes) for sizes in (one, other))
+    fitted = Problem([Timed((slow,), 2.0), Timed((fast,), 1.0)]).fit(Hyper())
+    assert fitted.ms([slow, fast]) == pytest.approx([2.0, 1.0], rel=0.2)
+
+
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 @pytest.mark.parametrize("fmt", ["tflite", "onnx"])
 def test_a_kernel_knows_how_wide_the_map_is_that_it_writes(fmt: str, precision: str, tmp_path: Path) -> None:
