@@ -159,13 +159,8 @@ def _code_elements(
             row_sum = row_count = 0
             places[:] = 0
         left = np.int64(values[i - 1]) if column else 0
-        feature[0] = values[i - step] if x and i >= step else 0
-        feature[1] = values[i - far] if y and i >= far else 0
-        feature[2] = values[i - far - step] if x and y and i >= far + step else 0
-        feature[3] = values[i - far + step] if y and x + 1 < across and i >= far else 0
+        _neighbours(feature, values, i, row, step, far, x, y, across)
         feature[4] = means[column] >> 8
-        feature[5] = values[i - row] if i >= row else 0
-        feature[6] = values[i - 2 * step] if x > 1 and i >= 2 * step else 0
         feature[7] = left if step > 1 or across == 1 else 0
         feature[8] = places[place] >> 8
         weights = m.linear[group, min(x, 2) + 3 * min(y, 2)]
@@ -178,38 +173,17 @@ def _code_elements(
         joint = (row_size * (size + 32) // (all_sizes + 32) + row_size) >> 1
         mean = (3 * joint + local) >> 2
         level = _level(mean)
-        for k in range(CURVES):
-            m.curves[k, 0] = middle
-            m.curves[k, 2] = 1 if k == 4 else 0
-        m.curves[0, 1] = (1 << 23) // (((joint * 80) >> 6) + 20)
-        m.curves[1, 1] = (1 << 23) // (((mean * 80) >> 6) + 20)
-        m.curves[2, 1] = (1 << 23) // (((row_size * 64) >> 6) + 20)
-        m.curves[3, 1] = (1 << 23) // (((mean * 100) >> 6) + 20)
-        m.curves[4, 1] = (1 << 23) // (((mean * 80) >> 6) + 20)
-        base = (group - 1) * ROWS * LEVELS
-        m.row_of[0] = (base + level) * 256
-        m.row_of[1] = (base + LEVELS + min(number, LEVELS - 1)) * 256
-        m.row_of[2] = (base + 2 * LEVELS + _level(row_size)) * 256
-        tilt = min(max(middle * 4 // (joint + 32), -7), 7) + 8
-        m.contexts[0] = number
-        m.contexts[1] = tilt << 6 | level
+        _expect(m, group, number, level, middle, mean, joint, row_size)
         m.contexts[2] = _octave(feature[0]) << 5 | _octave(feature[1])
         m.contexts[3] = _octave(left) << 5 | _octave(feature[5])
         for k in range(4):
             m.contexts[k] = ((m.contexts[k] + (16 * group + k << 24)) * HASH_B) & WORD
         symbol: Whole = 0
         if mode != DECODE:
-            for b in range(bits):
-                at = begin + ((i * bits + b) >> 3)
-                if at < end:
-                    symbol |= ((np.int64(content[at]) >> ((i * bits + b) & 7)) & 1) << b
-            symbol ^= half * signed
+            symbol = _read_bits(content, begin, end, i * bits, bits) ^ half * signed
         symbol = code_symbol(m, mode, symbol, bits, group, np.int64(0), level)
         if mode == DECODE:
-            for b in range(bits):
-                at = begin + ((i * bits + b) >> 3)
-                if at < end:
-                    content[at] |= (((symbol ^ half * signed) >> b) & 1) << ((i * bits + b) & 7)
+            _write_bits(content, begin, end, i * bits, bits, symbol ^ half * signed)
             if m.state[OVERRUN] > MOST_OVERRUN:
                 return
         value = symbol - half
@@ -226,6 +200,58 @@ def _code_elements(
         sizes[column] = (3 * sizes[column] + size) >> 2 if sizes[column] >= 0 else (size + 2 * row_size) // 3
         means[column] += ((value << 8) - means[column]) >> (2 if i < 4 * row else 3)
         places[place] += ((value << 8) - places[place]) >> 4
+
+
+@compiled
+def _neighbours(
+    feature: NDArray[np.int64], values: NDArray[np.int16], i: int, row: int, step: int, far: int, x: int, y: int,
+    across: int,
+) -> None:  # fmt: skip
+    """What stands beside a value in the kernel, in the row before, and two places back."""
+    feature[0] = values[i - step] if x and i >= step else 0
+    feature[1] = values[i - far] if y and i >= far else 0
+    feature[2] = values[i - far - step] if x and y and i >= far + step else 0
+    feature[3] = values[i - far + step] if y and x + 1 < across and i >= far else 0
+    feature[5] = values[i - row] if i >= row else 0
+    feature[6] = values[i - 2 * step] if x > 1 and i >= 2 * step else 0
+
+
+@compiled
+def _expect(m: Model, group: int, number: int, level: int, middle: int, mean: int, joint: int, row_size: int) -> None:
+    """The curves around the middle, as wide as the sizes say, and which rows and contexts know more."""
+    for k in range(CURVES):
+        m.curves[k, 0] = middle
+        m.curves[k, 2] = 1 if k == 4 else 0
+    m.curves[0, 1] = (1 << 23) // (((joint * 80) >> 6) + 20)
+    m.curves[1, 1] = (1 << 23) // (((mean * 80) >> 6) + 20)
+    m.curves[2, 1] = (1 << 23) // (((row_size * 64) >> 6) + 20)
+    m.curves[3, 1] = (1 << 23) // (((mean * 100) >> 6) + 20)
+    m.curves[4, 1] = (1 << 23) // (((mean * 80) >> 6) + 20)
+    base = (group - 1) * ROWS * LEVELS
+    m.row_of[0] = (base + level) * 256
+    m.row_of[1] = (base + LEVELS + min(number, LEVELS - 1)) * 256
+    m.row_of[2] = (base + 2 * LEVELS + _level(row_size)) * 256
+    tilt = min(max(middle * 4 // (joint + 32), -7), 7) + 8
+    m.contexts[0] = number
+    m.contexts[1] = tilt << 6 | level
+
+
+@compiled
+def _read_bits(content: NDArray[np.uint8], begin: int, end: int, start: int, bits: int) -> Whole:
+    symbol: Whole = 0
+    for b in range(start, start + bits):
+        at = begin + (b >> 3)
+        if at < end:
+            symbol |= ((np.int64(content[at]) >> (b & 7)) & 1) << (b - start)
+    return symbol
+
+
+@compiled
+def _write_bits(content: NDArray[np.uint8], begin: int, end: int, start: int, bits: int, symbol: Whole) -> None:
+    for b in range(start, start + bits):
+        at = begin + (b >> 3)
+        if at < end:
+            content[at] |= ((symbol >> (b - start)) & 1) << (b & 7)
 
 
 @compiled
