@@ -115,7 +115,7 @@ def page(found: Mapping[str, Any]) -> str:
         "",
         "Made by `python -m benchmarks.peers` from `peers.json`. Spoken digits, the speaker theo held out and never",
         "heard (500 recordings): the same teacher, data and augmentation for everybody, and for ours no more epochs",
-        "than for the others, the short trainings that compare two plans among them. Every score through the exported",
+        "than for the others, the short trainings that compare plans among them. Every score through the exported",
         "file, 95 % intervals by bootstrap over seeds and recordings. Peers get the largest network that keeps the",
         "budget, and their .tflite files count without names (TensorFlow's `strip_strings`); ours count as written.",
         "Peers' files take and give 8-bit integers, ours 32-bit floats. The best peer of a budget is the one that did",
