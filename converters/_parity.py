@@ -27,6 +27,7 @@ _FLOAT32_DB = 80.0
 _FLOAT16_DB = 45.0
 _INTEGER_DB = 28.0
 _ONE_STEP_SHARE = 0.99
+_LUCKLESS = 50  # of so many samples one, the worst, is left out of that share
 _MARGIN_STEPS = 4.0
 _FLIPPED_SHARE = 0.01
 _EXACT_FLOAT_DB = 45.0
@@ -68,12 +69,12 @@ def verify(
     """Runs a file beside its module on real inputs and raises where they part.
 
     A float32 file must come within 80 dB, a float16 one within 45 dB. A quantized file must hold the module's own
-    integers, put values on no grids but the module's, and stay within one output step on 99 % of the values, 28 dB from
-    the module and no further from it than rounding itself is; decisions may differ only where the module was undecided
-    (a margin under 4 steps), in at most 1 % of the samples. Float outputs of a quantized module answer for the noise
-    alone. An ONNX file run without optimisations must equal the module, but for averages that fall exactly between two
-    integers, and for what lies behind float arithmetic: there it must come within 45 dB, or within a tenth of
-    rounding's noise, of the module in 64-bit floats, with or without optimisations.
+    integers, put values on no grids but the module's, and stay within one output step on 99 % of the values (one sample
+    in 50 left out, the worst), 28 dB from the module and no further from it than rounding itself is; decisions may
+    differ only where the module was undecided (a margin under 4 steps), in at most 1 % of the samples. Float outputs of
+    a quantized module answer for the noise alone. An ONNX file run without optimisations must equal the module, but for
+    averages that fall exactly between two integers, and for what lies behind float arithmetic: there it must come
+    within 45 dB, or within a tenth of rounding's noise, of the module in 64-bit floats, with or without optimisations.
 
     A deep network may carry ties on, values that fall exactly between two integers, until its outputs differ by many
     steps. Where one of these lines is crossed, the module is therefore compared with itself, its ties fallen otherwise:
@@ -354,7 +355,9 @@ def _judge_answers(
         if step is None:
             continue
         errors = np.abs(_float(reference[name]) - _float(answers[name])) / step
-        within = float(np.mean(errors <= 1.0 + 1e-3))
+        # A tie that falls otherwise on the first layers may move all of one sample's few outputs; a fault spares none.
+        shares = np.sort(np.mean((errors <= 1.0 + 1e-3).reshape(len(errors), -1), axis=1))
+        within = float(np.mean(shares[len(shares) // _LUCKLESS :]))
         if within < _ONE_STEP_SHARE:
             raise ParityError(
                 f"{path.name} departs from its module: {100 * within:.1f} % of {name!r} lie within one output step"

@@ -15,7 +15,7 @@ from torch import fx
 
 from converters import FORMATS, Format, InputError, ParityError, Program, compare, convert, suffix_of, verify
 from converters._integers import Grid, Inspection, grid_differences
-from converters._parity import _judge_exactness
+from converters._parity import _judge_answers, _judge_exactness
 from mobiledistill.quantize import calibrate, freeze, prepare
 from tests.networks import Residual, settled
 
@@ -190,6 +190,23 @@ def test_a_tie_may_move_what_is_behind_it_in_few_samples() -> None:
     errors[10:15] = errors[7]  # six samples of forty: no longer few
     with pytest.raises(ParityError, match="equals its module on only"):
         judged(errors)
+
+
+def test_one_sample_in_fifty_may_be_off_in_every_output() -> None:
+    reference = np.random.default_rng(0).normal(0, 20, (64, 10))
+    inspection = Inspection(layers=[], output_steps={"y": 0.5}, quantized=True, rounds_float_arithmetic=False)
+
+    def judge(errors_in_steps: NDArray[np.float64]) -> None:
+        answers = {"y": reference + 0.5 * errors_in_steps}
+        found = compare({"y": reference}, answers)
+        _judge_answers(Path("a.tflite"), inspection, {"y": reference}, answers, found, rounding_db=20.0)
+
+    errors = np.zeros((64, 10))
+    errors[7, :7] = 2  # 1.09 % of the values, as was met: one sample's luck
+    judge(errors)
+    errors[8:10] = errors[7]
+    with pytest.raises(ParityError, match=r"97\.8 % of 'y' lie within one output step"):
+        judge(errors)
 
 
 def test_a_fault_in_every_sample_is_none_of_ties_however_few_values_it_moves() -> None:
