@@ -10,6 +10,8 @@ from typing import TypeVar
 import pytest
 import torch
 
+pytest_plugins = ["tests.devices.phone._fixtures"]
+
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 # Results depend on it: two is what the smallest machine has, one where two workers share it.

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from converters import DeviceError, MobileDistillError
-from mobiledistill.cli import _archives, _calibrate, _compress, _demo, _doctor, _files, _report
+from mobiledistill.cli import _archives, _calibrate, _compress, _demo, _devices, _doctor, _files, _report
 
 __all__ = ["app", "main"]
 
@@ -27,6 +27,7 @@ app.command("convert", epilog=_files.CONVERT_EXAMPLE)(_files.convert)
 app.command("verify", epilog=_files.VERIFY_EXAMPLE)(_files.verify)
 app.command("profile", epilog=_files.PROFILE_EXAMPLE)(_files.profile)
 app.command("calibrate", epilog=_calibrate.EXAMPLE)(_calibrate.calibrate)
+_devices.add_to(app)
 app.command("pack", epilog=_archives.PACK_EXAMPLE)(_archives.pack)
 app.command("unpack", epilog=_archives.UNPACK_EXAMPLE)(_archives.unpack)
 app.command("doctor", epilog=_doctor.EXAMPLE)(_doctor.doctor)

@@ -1,4 +1,4 @@
-"""``mobiledistill doctor RUN``: what the doctor saw in a run, and what it did."""
+"""``mobiledistill doctor``: what the doctor saw in a run and what it did; or whether a device is fit to measure."""
 
 from __future__ import annotations
 
@@ -7,18 +7,29 @@ from typing import Annotated
 
 import typer
 
-from converters import InputError
+from converters import DeviceError, InputError
+from mobiledistill.cli._devices import print_gates
 from mobiledistill.train import read_findings
 
 __all__ = ["EXAMPLE", "doctor"]
 
-EXAMPLE = "Example: mobiledistill doctor runs/mine"
+EXAMPLE = "Example: mobiledistill doctor runs/mine, or: mobiledistill doctor --device adb:SERIAL"
 
 
 def doctor(
-    run: Annotated[Path, typer.Argument(help="The work folder of compress, demo or train_model.")],
+    run: Annotated[Path | None, typer.Argument(help="The work folder of compress, demo or train_model.")] = None,
+    device: Annotated[str | None, typer.Option("--device", help="Or a device: host, adb:SERIAL.")] = None,
 ) -> None:
-    """Show what the doctor saw while a run trained, and what it did about it."""
+    """Show what the doctor saw while a run trained, and what it did about it; or whether a device is fit to measure.
+
+    Of a device every condition is shown that a measurement needs, with what to do where it does not hold.
+    """
+    if (run is None) == (device is None):
+        raise InputError("doctor takes either the work folder of a run or --device; give one of them.")
+    if device is not None and not print_gates(device):
+        raise DeviceError(f"{device} is not fit to measure; the table says what to do.")
+    if run is None:
+        return
     files = sorted(run.glob("doctor*.json"))
     if not files:
         raise InputError(f"{run} holds no doctor.json: give the work folder of a run that has trained to its end.")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -11,12 +12,34 @@ from numpy.typing import NDArray
 from converters import Format
 from mobiledistill.devices._measurement import Measurement
 
-__all__ = ["Device", "Inputs", "InputsBySignature"]
+__all__ = ["Device", "Inputs", "InputsBySignature", "Interleaving", "Subject"]
 
 Inputs = Mapping[str, NDArray[Any]]
 """What one call is given, by input name."""
 
 InputsBySignature = Mapping[str, Inputs]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One signature of one file, and what to run it on.
+
+    Attributes:
+        path: the file; for a folder of .onnx files the one named after the signature is taken.
+        fmt: ``"tflite"`` or ``"onnx"``.
+        inputs: by name; None: random ones in the declared shapes, the same every time.
+        signature: which one; None: the only one.
+    """
+
+    path: Path
+    fmt: Format
+    inputs: Inputs | None = None
+    signature: str | None = None
+
+    @property
+    def file(self) -> Path:
+        """The file that is run."""
+        return self.path / f"{self.signature or 'main'}.onnx" if self.path.is_dir() else self.path
 
 
 @runtime_checkable
@@ -65,4 +88,22 @@ class Device(Protocol):
             InputError: the file is missing or damaged, or the inputs do not fit it.
             DeviceError: the device gave no answer.
         """
+        ...
+
+
+@runtime_checkable
+class Interleaving(Device, Protocol):
+    """A device that measures several files in turns, so that whatever slows it down slows all of them down."""
+
+    def measure_interleaved(
+        self,
+        subjects: Sequence[Subject],
+        *,
+        threads: int = 1,
+        percentile: float = 50.0,
+        processes: int = 5,
+        samples: int = 200,
+        memory: bool = True,
+    ) -> list[Measurement]:
+        """One measurement for each file; without ``memory`` nothing is asked about that."""
         ...

@@ -26,10 +26,9 @@ from converters import (
 )
 from mobiledistill._progress import Event, Progress
 from mobiledistill._workdir import Workdir, code_fingerprint
-from mobiledistill.devices._base import Device
+from mobiledistill.devices._base import Device, Interleaving, Subject
 from mobiledistill.devices._fit import Hyper, Problem, Timed
 from mobiledistill.devices._grid import network
-from mobiledistill.devices._host import Host, Subject
 from mobiledistill.devices._measurement import DeviceInfo, Measurement, RuntimeInfo
 from mobiledistill.devices._open import open as open_device
 from mobiledistill.devices._table import FormatTable, LatencyTable, TableDevice, table_of
@@ -165,7 +164,7 @@ def _time(device: Device, make: Callable[[], Program], fmt: Format, run: Workdir
 
 
 def _measure(device: Device, files: Sequence[Path], fmt: Format) -> list[Measurement]:
-    if isinstance(device, Host):  # a process for several files, each in turns with the reference
+    if isinstance(device, Interleaving):  # a process for several files, each in turns with the reference
         subjects = [Subject(path, fmt) for path in files]
         groups = [subjects[start : start + _TOGETHER] for start in range(0, len(subjects), _TOGETHER)]
         return [

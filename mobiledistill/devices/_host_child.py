@@ -76,6 +76,14 @@ class _LiteRT:
             native.SetTensor(self._details[name]["index"], value, graph)
         return partial(native.Invoke, graph)
 
+    def answers(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        """What the file makes of these inputs."""
+        if self.signatures:
+            return dict(self._interpreter.get_signature_runner(self.signature)(**inputs))
+        self.bound(inputs)()
+        details = self._interpreter.get_output_details()
+        return {detail["name"]: self._interpreter.get_tensor(detail["index"]) for detail in details}
+
     def backend(self) -> str:
         """What the runtime says it runs on."""
         operators = getattr(self._interpreter, "_get_ops_details", None)
@@ -117,6 +125,11 @@ class _OnnxRuntime:
         for output in self._session.get_outputs():
             binding.bind_output(output.name)
         return partial(self._session.run_with_iobinding, binding)
+
+    def answers(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        """What the file makes of these inputs."""
+        names = [output.name for output in self._session.get_outputs()]
+        return dict(zip(names, self._session.run(names, dict(inputs)), strict=True))
 
     def backend(self) -> str:
         """What the runtime says it runs on."""
@@ -211,6 +224,25 @@ def _memory(request: dict[str, Any], tell: Callable[..., None]) -> dict[str, Any
     return {"peak_memory_bytes": None if before is None else max(0, _peak() - before)}
 
 
+def _answers(request: dict[str, Any], tell: Callable[..., None]) -> dict[str, Any]:
+    """Writes the inputs of each file, given or drawn, and what it makes of them, into a folder."""
+    written = []
+    for index, file in enumerate(request["files"]):
+        tell(phase="start")
+        _import_runtime(file["format"])
+        tell(phase="load")
+        model = _RUNTIMES[file["format"]](file["path"], file["signature"], request["threads"])
+        tell(phase="inputs")
+        inputs = _inputs(model, file)
+        tell(phase="run")
+        names = {}
+        for kind, arrays in (("inputs", inputs), ("outputs", model.answers(inputs))):
+            np.savez(Path(request["folder"]) / f"{index}-{kind}.npz", *arrays.values())
+            names[kind] = list(arrays)
+        written.append({"signature": model.signature, **names})
+    return {"files": written}
+
+
 def _signatures(request: dict[str, Any], tell: Callable[..., None]) -> dict[str, Any]:
     """The names that the file's signatures are called by."""
     (file,) = request["files"]
@@ -223,7 +255,7 @@ def _signatures(request: dict[str, Any], tell: Callable[..., None]) -> dict[str,
     return {"signatures": list(Interpreter(model_path=file["path"]).get_signature_list()) or ["main"]}
 
 
-_MODES = {"latency": _latency, "memory": _memory, "signatures": _signatures}
+_MODES = {"answers": _answers, "latency": _latency, "memory": _memory, "signatures": _signatures}
 
 
 # -- loading ------------------------------------------------------------------------------------------------------

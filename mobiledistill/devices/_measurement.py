@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError, model_validator
 
-from converters import Format, InputError
+from converters import Format, InputError, compare
 from mobiledistill.devices._record import Record, first_fault
 from mobiledistill.devices._statistics import RESAMPLES, bootstrap, interval
 
@@ -18,6 +18,7 @@ __all__ = [
     "DeviceInfo",
     "LatencyPerUse",
     "Measurement",
+    "OutputCheck",
     "PathKind",
     "Prediction",
     "Reference",
@@ -33,6 +34,11 @@ PathKind = Literal["shell", "app", "browser", "cloud", "host", "table"]
 Verdict = Literal["valid", "throttled", "invalid", "predicted"]
 Meets = Literal["met", "missed", "open"]
 
+_SAME_DB = 28.0
+_EQUAL_DB = 300.0  # in place of infinity, which JSON does not know
+_WORST = 1e9
+
+Arrays = Mapping[str, NDArray[Any]]
 Milliseconds = Annotated[float, Field(ge=0)]
 ProcessSamples = Annotated[tuple[Milliseconds, ...], Field(min_length=1)]
 SamplesMs = Annotated[tuple[ProcessSamples, ...], Field(min_length=1)]
@@ -69,6 +75,9 @@ class Telemetry(Record):
         governor: how its clock is steered.
         temperature_c: the hottest sensor.
         throttle_count: how often the core has been slowed down for heat since start.
+        thermal_status: a phone's own word, 0 (none) to 6 (shutdown); from 1 on it slows down.
+        battery_percent: how full the battery is.
+        battery_c: how warm.
     """
 
     loadavg: tuple[float, float, float] | None = None
@@ -76,6 +85,9 @@ class Telemetry(Record):
     governor: str | None = None
     temperature_c: float | None = None
     throttle_count: int | None = None
+    thermal_status: int | None = None
+    battery_percent: int | None = None
+    battery_c: float | None = None
 
 
 class Reference(Record):
@@ -93,6 +105,37 @@ class Reference(Record):
     samples_ms: SamplesMs
     drift: float
     largest_drift: float
+
+
+class OutputCheck(Record):
+    """How far a device's answers are from this computer's, to the same inputs: a fast wrong answer is worth nothing.
+
+    Attributes:
+        sqnr_db: signal to noise in dB, the worst output; this computer's answers are the signal.
+        largest_error: largest difference, as a share of the largest absolute value of its output.
+    """
+
+    sqnr_db: float
+    largest_error: Annotated[float, Field(ge=0)]
+
+    @property
+    def same(self) -> bool:
+        """Whether they are one answer but for rounding: below these 28 dB lies no file that is right."""
+        return self.sqnr_db >= _SAME_DB
+
+    @classmethod
+    def of(cls, due: Arrays, answered: Arrays) -> OutputCheck:
+        """Compares outputs by name.
+
+        Raises:
+            InputError: they differ in names, shapes or kinds.
+        """
+        found = compare(due, answered)
+        largest = max(
+            float(np.abs(value.astype(np.float64) - answered[name]).max()) / max(float(np.abs(value).max()), 1e-30)
+            for name, value in due.items()
+        )
+        return cls(sqnr_db=min(found.sqnr_db, _EQUAL_DB), largest_error=min(largest, _WORST))
 
 
 class Prediction(Record):
@@ -129,6 +172,7 @@ class Measurement(Record):
         first_run_ms: the first call after loading, which often sets things up.
         peak_memory_bytes: what loading and running added to the process, measured in a pass of its own.
         repeated_processes: processes that were thrown away and run again because the machine did not keep its pace.
+        outputs: what the device answered beside this computer; None where they are the same machine or nobody looked.
         prediction: where nothing was run but a latency table asked; then ``samples_ms`` are what it holds possible.
         verdict: only a valid measurement can meet or miss a limit; ``reasons`` says why it is not valid.
     """
@@ -152,6 +196,7 @@ class Measurement(Record):
     p90_ms: Milliseconds
     drift_first_to_last_third: float
     reference: Reference | None = None
+    outputs: OutputCheck | None = None
     prediction: Prediction | None = None
     load_cold_ms: Milliseconds | None = None
     load_warm_ms: Milliseconds | None = None
@@ -179,6 +224,13 @@ class Measurement(Record):
         A measurement that is not valid proves nothing and stays open.
         """
         return _meets(self.ci95_ms, limit_ms, self.verdict)
+
+    def with_outputs(self, check: OutputCheck) -> Self:
+        """The same, with the answers checked: where they are not this computer's, nothing of it counts."""
+        if check.same:
+            return self.model_copy(update={"outputs": check})
+        wrong = f"its answers are not this computer's: {check.sqnr_db:.0f} dB, off by {check.largest_error:.0%} at most"
+        return self.model_copy(update={"outputs": check, "verdict": "invalid", "reasons": (wrong, *self.reasons)})
 
     def to_json(self) -> str:
         """One JSON object, raw samples included."""

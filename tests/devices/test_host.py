@@ -16,7 +16,7 @@ import pytest
 
 from converters import DeviceError, InputError, ModelFileError, load
 from mobiledistill import devices
-from mobiledistill.devices import Host, Measurement, Subject, _host, _host_child
+from mobiledistill.devices import Host, Measurement, Subject, _host, _host_child, _runs
 
 NHWC = {"x": np.zeros((1, 64, 64, 4), np.float32)}
 NCHW = {"x": np.zeros((1, 4, 64, 64), np.float32)}
@@ -90,9 +90,9 @@ def test_a_larger_model_measures_slower_with_intervals_apart(fmt: str, maker: Mo
 
 def test_more_processes_run_while_a_limit_is_open(tflite: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     host = Host()
-    monkeypatch.setattr(_host, "_LARGEST_DRIFT", 1e9)  # a busy machine must not stop this test
-    monkeypatch.setattr(_host, "_PREEMPTED_PER_RUN", 1e9)
-    monkeypatch.setattr(_host, "percentile_interval", lambda samples, q: (0.1, 0.3))
+    monkeypatch.setattr(_runs, "_LARGEST_DRIFT", 1e9)  # a busy machine must not stop this test
+    monkeypatch.setattr(_runs, "_PREEMPTED_PER_RUN", 1e9)
+    monkeypatch.setattr(_runs, "percentile_interval", lambda samples, q: (0.1, 0.3))
     open_ = host.measure(tflite, "tflite", limit_ms=0.2, processes=2, samples=5, max_processes=5)
     met = host.measure(tflite, "tflite", limit_ms=0.3, processes=2, samples=5, max_processes=5)
     assert open_ is not None
@@ -104,7 +104,7 @@ def test_more_processes_run_while_a_limit_is_open(tflite: Path, monkeypatch: pyt
 def test_a_machine_that_keeps_no_pace_makes_the_measurement_invalid(
     tflite: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_host, "_LARGEST_DRIFT", -1.0)  # then any drift is too large
+    monkeypatch.setattr(_runs, "_LARGEST_DRIFT", -1.0)  # then any drift is too large
     measured = Host().measure(tflite, "tflite", processes=2, samples=5)
     assert measured is not None
     assert measured.verdict == "invalid"

@@ -1,0 +1,372 @@
+"""An Android phone on a cable or in the same network: our own small program runs there, started by adb."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+from filelock import FileLock, Timeout
+from safetensors.numpy import load_file, save_file
+
+from converters import DeviceError, Format, InputError
+from mobiledistill.devices._adb import Adb, status
+from mobiledistill.devices._android_programs import PREPARE, Programs
+from mobiledistill.devices._android_state import STATUSES, Battery, Thermal, battery, cores, fastest, is_awake, thermal
+from mobiledistill.devices._base import Inputs, InputsBySignature, Subject
+from mobiledistill.devices._gates import Gate, phone_gates
+from mobiledistill.devices._host import Answers, answers
+from mobiledistill.devices._measurement import DeviceInfo, Measurement, OutputCheck, PathKind, Telemetry
+from mobiledistill.devices._replies import result_of
+from mobiledistill.devices._runs import BLOCK, REFERENCES, RUNTIMES, Plan, measure, one_signature
+
+__all__ = ["Android"]
+
+_ROOT = "/data/local/tmp/mobiledistill"
+_WAIT_FOR_OTHERS_S = 600.0
+_COOL_DOWN_S = 300.0
+_POLL_S = 5.0
+_WARMER_C = 2.0
+_RUN_S = 900.0
+_LARGEST_RESULT_BYTES = 64 << 20
+
+
+class Android:
+    """Measures .tflite and .onnx files on an Android phone's processor.
+
+    What you gain: the phone's own milliseconds and memory, with the temperature, battery and clocks they were taken
+    under, and a check that the phone's answers are those of this computer. What you do not: the GPU and the NPU, and
+    what an app around the model costs.
+
+    Every measurement waits until the phone is cool, wakes its screen, runs fresh processes on the cores of the fastest
+    cluster and leaves nothing changed behind. What it has copied stays on the phone while the device is open.
+
+    Args:
+        serial: as ``adb devices`` prints it.
+        programs: what is copied to the phone; None: the folder that the variable ``MOBILEDISTILL_ANDROID`` names.
+    """
+
+    formats: Final[tuple[Format, ...]] = ("tflite", "onnx")
+
+    def __init__(self, serial: str, *, programs: Programs | None = None) -> None:
+        self._adb = Adb(serial)
+        self._programs = programs
+        self._known_ms: dict[int, dict[str, float]] = {}
+        self._lock = FileLock(
+            Path(tempfile.gettempdir()) / f"mobiledistill-{hashlib.sha256(serial.encode()).hexdigest()}.lock"
+        )
+
+    @property
+    def name(self) -> str:
+        """As ``devices.open`` takes it."""
+        return f"adb:{self._adb.serial}"
+
+    def signatures(self, path: Path, fmt: Format) -> tuple[str, ...]:
+        """As ``Host.signatures``: a file's names are the same everywhere."""
+        from mobiledistill.devices._host import Host
+
+        return Host().signatures(path, fmt)
+
+    def measure(
+        self,
+        path: Path,
+        fmt: Format,
+        inputs: Inputs | InputsBySignature | None = None,
+        *,
+        signature: str | None = None,
+        threads: int = 1,
+        percentile: float = 50.0,
+        limit_ms: float | None = None,
+        processes: int = 5,
+        samples: int = 200,
+        max_processes: int = 20,
+    ) -> Measurement | None:
+        """Measures latency and peak memory of one signature of one file; see ``Host.measure``.
+
+        The verdict is also ``throttled`` where the phone slowed down for heat, and ``invalid`` where its answers are
+        not those of this computer; ``outputs`` says how far they are apart.
+
+        Raises:
+            InputError: there is no such file, the inputs do not fit it, or an argument is out of range.
+            ModelFileError: the file is damaged or no such model.
+            DeviceError: the phone is not there, not ready to measure, or cannot run the file.
+        """
+        if fmt not in self.formats:
+            return None
+        signature, own = one_signature(inputs, signature)
+        subject = Subject(Path(path), fmt, own, signature)
+        plan = Plan(threads, percentile, processes, samples, max(processes, max_processes))
+        return self._measure([subject], plan, limit_ms=limit_ms)[0]
+
+    def measure_interleaved(
+        self,
+        subjects: Sequence[Subject],
+        *,
+        threads: int = 1,
+        percentile: float = 50.0,
+        processes: int = 5,
+        samples: int = 200,
+        memory: bool = True,
+    ) -> list[Measurement]:
+        """Measures several files of one format in turns, as ``Host.measure_interleaved``."""
+        if not subjects:
+            raise InputError("measure_interleaved was given no file; give at least one Subject.")
+        if len({subject.fmt for subject in subjects}) > 1:
+            raise InputError("On a phone files of one format are measured in turns; measure each format on its own.")
+        return self._measure(subjects, Plan(threads, percentile, processes, samples, processes), memory=memory)
+
+    def examine(self) -> list[Gate]:
+        """Everything that a measurement needs, looked at without changing anything on the phone.
+
+        Raises:
+            DeviceError: the phone does not answer.
+        """
+        abis = _abis(self._adb)
+        found = [Gate("processor", " or ".join(abis), True, "")]
+        try:
+            programs = (self._programs or Programs.found()).of(abis)
+        except DeviceError as error:
+            return [*found, Gate("programs", "missing", False, str(error)), *phone_gates(self._adb)]
+        for fmt in self.formats:
+            there = programs.has(fmt)
+            seen = f"{RUNTIMES[fmt]} {programs.version(fmt)}" if there else "missing"
+            found.append(Gate(f"runtime of {fmt}", seen, there, f"give its package to {PREPARE}"))
+        return [*found, *phone_gates(self._adb)]
+
+    def close(self) -> None:
+        """Removes what was copied to the phone."""
+        self._adb.shell("rm", "-rf", _ROOT)
+
+    def _measure(
+        self, subjects: Sequence[Subject], plan: Plan, *, limit_ms: float | None = None, memory: bool = True
+    ) -> list[Measurement]:
+        expected = answers(subjects)
+        known_ms = self._known_ms.setdefault(plan.threads, {})
+        with self._mine(), _Visit(self._adb, self._programs) as visit:
+            bench = _Processes(visit, subjects, expected, plan)
+            found = measure(subjects, plan, bench, known_ms, limit_ms=limit_ms, memory=memory)
+            return [bench.checked(index, one) for index, one in enumerate(found)]
+
+    @contextmanager
+    def _mine(self) -> Iterator[None]:
+        try:
+            self._lock.acquire(timeout=_WAIT_FOR_OTHERS_S)
+        except Timeout:
+            raise DeviceError(
+                f"{self._adb.serial} has been in use by another run for {_WAIT_FOR_OTHERS_S / 60:.0f} minutes;"
+                " wait for it."
+            ) from None
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+
+class _Visit:
+    """What is on the phone for the time of a measurement; everything but copied programs is put back at its end.
+
+    The command that puts settings back lies on the phone before they are changed, so that the next visit can do it
+    where a cable was pulled.
+    """
+
+    def __init__(self, adb: Adb, programs: Programs | None) -> None:
+        self.adb = adb
+        self._given = programs
+        self.folder = f"{_ROOT}/run-{uuid.uuid4().hex[:12]}"
+        self.start: Thermal = Thermal(None, None)
+
+    def __enter__(self) -> _Visit:
+        put_back(self.adb)
+        self.programs = (self._given or Programs.found()).of(_abis(self.adb))
+        self.adb.shell("mkdir", "-p", f"{_ROOT}/files", self.folder)
+        try:
+            self._refuse_unready()
+            self._keep_awake()
+            self.start = self.cool()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(DeviceError):  # it went away: the next visit puts back what is left
+            put_back(self.adb)
+
+    def lay(self, local: Path) -> str:
+        """Where a file lies on the phone; it is copied where its like is not there yet."""
+        digest = hashlib.sha256(local.read_bytes()).hexdigest()
+        remote = f"{_ROOT}/files/{digest[:24]}/{local.name}"
+        there = self.adb.shell("sha256sum", remote, check=False)
+        if there.code or not there.out.startswith(digest):
+            self.adb.shell("mkdir", "-p", remote.rpartition("/")[0])
+            self.adb.push(local, remote)
+            self.adb.shell("chmod", "755", remote)
+        return remote
+
+    def cool(self) -> Thermal:
+        """Waits until the phone is no warmer than at first and not slowed down.
+
+        Raises:
+            DeviceError: it stays warm.
+        """
+        until = time.monotonic() + _COOL_DOWN_S
+        while True:
+            now = thermal(self.adb.shell("dumpsys", "thermalservice", check=False).out)
+            warmer = now.hottest_c is not None and now.hottest_c > (self.start.hottest_c or 1e9) + _WARMER_C
+            if not now.status and not warmer:
+                return now
+            if time.monotonic() > until:
+                told = f"thermal status {STATUSES[now.status]}" if now.status else f"{now.hottest_c} degrees"
+                raise DeviceError(
+                    f"{self.adb.serial} stays warm ({told}) after {_COOL_DOWN_S / 60:.0f} minutes; take its case off,"
+                    " let it cool and run it again."
+                )
+            time.sleep(_POLL_S)
+
+    def _refuse_unready(self) -> None:
+        for gate in phone_gates(self.adb):
+            if not gate.passed and not gate.waits:
+                raise DeviceError(f"{self.adb.serial} is not ready: {gate.name} {gate.seen}; {gate.advice}.")
+
+    def _keep_awake(self) -> None:
+        before = self.adb.shell("settings", "get", "global", "stay_on_while_plugged_in").out.strip()
+        awake = is_awake(self.adb.shell("dumpsys", "power").out)
+        back = [f"settings put global stay_on_while_plugged_in {before if before.isdigit() else 0}"]
+        back += ["input keyevent KEYCODE_SLEEP"] if awake is False else []
+        text = "; ".join(back)
+        self.adb.script(f"echo {shlex.quote(text)} > {_ROOT}/put-back.sh", "noting what to put back")
+        self.adb.shell("svc", "power", "stayon", "true")
+        if awake is False:
+            self.adb.shell("input", "keyevent", "KEYCODE_WAKEUP")
+
+
+def _abis(adb: Adb) -> list[str]:
+    """The kinds of programs that the phone runs, the best first."""
+    return adb.shell("getprop", "ro.product.cpu.abilist").out.strip().split(",")
+
+
+def put_back(adb: Adb) -> None:
+    """Puts settings back that a visit changed, and removes its folders; programs and models stay."""
+    there = f"{_ROOT}/put-back.sh"
+    adb.script(f"if [ -f {there} ]; then sh {there}; rm -f {there}; fi; rm -rf {_ROOT}/run-*", "putting things back")
+
+
+class _Processes:
+    """Our program on the phone, each time in a fresh process."""
+
+    path_kind: PathKind = "shell"
+
+    def __init__(self, visit: _Visit, subjects: Sequence[Subject], expected: Sequence[Answers], plan: Plan) -> None:
+        self._visit, self._subjects, self._expected, self._plan = visit, subjects, expected, plan
+        self._fmt = subjects[0].fmt
+        listed = visit.adb.script(
+            "for c in /sys/devices/system/cpu/cpu[0-9]*; do"
+            ' echo "${c##*cpu} $(cat $c/cpufreq/cpuinfo_max_freq 2>/dev/null)"; done',
+            "listing cores",
+        )
+        self._cores = fastest(cores(listed.out), plan.threads)
+        self.device = self._described()
+        self._harness = visit.lay(visit.programs.harness)
+        self._library = visit.lay(visit.programs.library(self._fmt))
+        self._reference = visit.lay(REFERENCES[self._fmt])
+        self._models = [visit.lay(subject.file) for subject in subjects]
+        with tempfile.TemporaryDirectory(prefix="mobiledistill-") as folder:
+            for index, one in enumerate(expected):
+                local = Path(folder) / f"{index}-inputs.safetensors"
+                save_file(one.inputs, local)
+                visit.adb.push(local, f"{visit.folder}/{local.name}")
+
+    def latency(self) -> Mapping[str, Any]:
+        self._visit.cool()
+        words = ["--reference", self._reference, "--samples", str(self._plan.samples), "--block", str(BLOCK)]
+        answer = self._run("latency", range(len(self._subjects)), words, outputs=True)
+        return {
+            **answer,
+            "references": {self._fmt: answer["reference_ns"]},
+            "versions": {self._fmt: answer["version"] or self._visit.programs.version(self._fmt)},
+        }
+
+    def peak_memory_bytes(self, index: int) -> int | None:
+        answer = self._run("memory", [index], [])
+        return None if answer["peak_memory_bytes"] is None else int(answer["peak_memory_bytes"])
+
+    def telemetry(self) -> Telemetry:
+        adb, core = self._visit.adb, (self._cores or (0,))[-1]
+        warm: Thermal = thermal(adb.shell("dumpsys", "thermalservice", check=False).out)
+        charge: Battery = battery(adb.shell("dumpsys", "battery", check=False).out)
+        clock = f"/sys/devices/system/cpu/cpu{core}/cpufreq"
+        khz = adb.shell("cat", f"{clock}/scaling_cur_freq", check=False).out.strip()
+        return Telemetry(
+            cpu_mhz=int(khz) / 1000 if khz.isdigit() else None,
+            governor=adb.shell("cat", f"{clock}/scaling_governor", check=False).out.strip() or None,
+            temperature_c=warm.hottest_c,
+            thermal_status=warm.status,
+            battery_percent=charge.level_percent,
+            battery_c=charge.temperature_c,
+        )
+
+    def checked(self, index: int, found: Measurement) -> Measurement:
+        """The measurement, with the phone's answers held against this computer's."""
+        with tempfile.TemporaryDirectory(prefix="mobiledistill-") as folder:
+            local = Path(folder) / "outputs.safetensors"
+            self._visit.adb.pull(f"{self._visit.folder}/{index}-outputs.safetensors", local)
+            check = OutputCheck.of(self._expected[index].outputs, load_file(local))
+        return found.with_outputs(check)
+
+    def _run(self, mode: str, which: Sequence[int], words: Sequence[str], *, outputs: bool = False) -> dict[str, Any]:
+        folder = self._visit.folder
+        call = [self._harness, mode, "--runtime", RUNTIMES[self._fmt].lower(), "--library", self._library]
+        call += ["--threads", str(self._plan.threads), *words]
+        if self._cores:
+            call += ["--cores", ",".join(str(core) for core in self._cores)]
+        for index in which:
+            call += ["--model", self._models[index], "--inputs", f"{folder}/{index}-inputs.safetensors"]
+            if self._fmt == "tflite":
+                call += ["--signature", self._expected[index].signature]
+            if outputs:
+                call += ["--outputs", f"{folder}/{index}-outputs.safetensors"]
+        libraries = self._library.rpartition("/")[0]
+        text = f"cd {folder} && LD_LIBRARY_PATH={libraries} {shlex.join(call)} > reply.jsonl 2> log.txt"
+        ended = self._visit.adb.script(
+            text, f"measuring with {self._harness.rpartition('/')[2]}", timeout_s=_RUN_S, check=False
+        )
+        said = self._pulled("reply.jsonl")
+        death = status(ended.code)
+        if log := self._pulled("log.txt").strip().splitlines():
+            death = f"{death}: {log[-1].strip()[:200]}"
+        names = " or ".join(dict.fromkeys(str(self._subjects[index].file) for index in which))
+        return result_of(said, death, names, RUNTIMES[self._fmt], f"on {self._visit.adb.serial}")
+
+    def _pulled(self, name: str) -> str:
+        with tempfile.TemporaryDirectory(prefix="mobiledistill-") as folder:
+            local = Path(folder) / name
+            if not self._visit.adb.pull(f"{self._visit.folder}/{name}", local, missing_ok=True):
+                return ""
+            with local.open("rb") as file:
+                return file.read(_LARGEST_RESULT_BYTES).decode(errors="replace")
+
+    def _described(self) -> DeviceInfo:
+        told = {
+            name: self._visit.adb.shell("getprop", name, check=False).out.strip()
+            for name in (
+                "ro.product.manufacturer",
+                "ro.product.model",
+                "ro.soc.manufacturer",
+                "ro.soc.model",
+                "ro.build.version.release",
+                "ro.build.fingerprint",
+            )
+        }
+        maker, model, soc_maker, soc, release, fingerprint = told.values()
+        pinned = ",".join(str(core) for core in self._cores)
+        return DeviceInfo(
+            name=f"{maker} {model}".strip() or self._visit.adb.serial,
+            os=f"Android {release} ({fingerprint})",
+            cpu=f"{soc_maker} {soc}".strip() + (f", cores {pinned}" if pinned else ""),
+        )

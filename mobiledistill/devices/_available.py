@@ -1,0 +1,80 @@
+"""Which devices there are, and whether they can be used."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+
+from converters import DeviceError
+from mobiledistill.devices._adb import connected
+from mobiledistill.devices._android import Android
+from mobiledistill.devices._host import Host, cpu_name
+
+__all__ = ["Available", "available"]
+
+_STATES = {
+    "unauthorized": "unlock it and allow this computer on its screen",
+    "offline": "unplug it, plug it in again, and unlock it",
+    "no permissions": "let users reach it by USB: on Debian apt install android-sdk-platform-tools-common",
+}
+
+
+@dataclass(frozen=True)
+class Available:
+    """One device.
+
+    Attributes:
+        name: as ``open`` takes it; "adb" alone where the way to phones is missing altogether.
+        about: what it is.
+        ready: whether it can measure now.
+        why: what stands in the way, and what to do; "" where nothing does.
+    """
+
+    name: str
+    about: str
+    ready: bool
+    why: str = ""
+
+
+def available() -> tuple[Available, ...]:
+    """This computer, and every phone that adb knows of.
+
+    Example:
+        >>> available()[0].name
+        'host'
+    """
+    return (_host(), *_phones())
+
+
+def _host() -> Available:
+    missing = [extra for extra, library in (("tflite", "ai_edge_litert"), ("onnx", "onnxruntime")) if not _has(library)]
+    why = f"run pip install 'mobiledistill[{','.join(missing)}]'" if missing else ""
+    return Available(Host.name, cpu_name(), len(missing) < len(Host.formats), why)
+
+
+def _phones() -> list[Available]:
+    try:
+        found = connected()
+    except DeviceError as error:
+        return [Available("adb", "Android phones", False, str(error))]
+    if not found:
+        return [Available("adb", "Android phones", False, "none is connected: plug one in and allow USB debugging")]
+    listed = []
+    for phone in found:
+        name, about = f"adb:{phone.serial}", phone.model.replace("_", " ") or "an Android phone"
+        if phone.state != "device":
+            advice = _STATES.get(phone.state, "start Android on it")
+            listed.append(Available(name, about, False, f"{phone.state}: {advice}"))
+            continue
+        try:
+            failed = [gate for gate in Android(phone.serial).examine() if not gate.passed and not gate.waits]
+        except DeviceError as error:
+            listed.append(Available(name, about, False, str(error)))
+            continue
+        why = "; ".join(f"{gate.name} {gate.seen}: {gate.advice}" for gate in failed)
+        listed.append(Available(name, about, not failed, why))
+    return listed
+
+
+def _has(library: str) -> bool:
+    return importlib.util.find_spec(library) is not None
