@@ -18,7 +18,16 @@ from safetensors.numpy import load_file, save_file
 from converters import DeviceError, Format, InputError
 from mobiledistill.devices._adb import Adb, status
 from mobiledistill.devices._android_programs import PREPARE, Programs
-from mobiledistill.devices._android_state import STATUSES, Battery, Thermal, battery, cores, fastest, is_awake, thermal
+from mobiledistill.devices._android_state import (
+    Battery,
+    Thermal,
+    battery,
+    cores,
+    fastest,
+    is_awake,
+    status_name,
+    thermal,
+)
 from mobiledistill.devices._base import Inputs, InputsBySignature, Subject
 from mobiledistill.devices._gates import Gate, phone_gates
 from mobiledistill.devices._host import Answers, answers
@@ -199,7 +208,7 @@ class _Visit:
             put_back(self.adb)
 
     def lay(self, local: Path) -> str:
-        """Where a file lies on the phone; it is copied where its like is not there yet."""
+        """Where a program lies on the phone; it is copied where its like is not there yet."""
         digest = hashlib.sha256(local.read_bytes()).hexdigest()
         remote = f"{_ROOT}/files/{digest[:24]}/{local.name}"
         there = self.adb.shell("sha256sum", remote, check=False)
@@ -222,7 +231,7 @@ class _Visit:
             if not now.status and not warmer:
                 return now
             if time.monotonic() > until:
-                told = f"thermal status {STATUSES[now.status]}" if now.status else f"{now.hottest_c} degrees"
+                told = f"thermal status {status_name(now.status)}" if now.status else f"{now.hottest_c} degrees"
                 raise DeviceError(
                     f"{self.adb.serial} stays warm ({told}) after {_COOL_DOWN_S / 60:.0f} minutes; take its case off,"
                     " let it cool and run it again."
@@ -275,7 +284,9 @@ class _Processes:
         self._harness = visit.lay(visit.programs.harness)
         self._library = visit.lay(visit.programs.library(self._fmt))
         self._reference = visit.lay(REFERENCES[self._fmt])
-        self._models = [visit.lay(subject.file) for subject in subjects]
+        self._models = [f"{visit.folder}/{index}-{subject.file.name}" for index, subject in enumerate(subjects)]
+        for subject, model in zip(subjects, self._models, strict=True):
+            visit.adb.push(subject.file, model)
         with tempfile.TemporaryDirectory(prefix="mobiledistill-") as folder:
             for index, one in enumerate(expected):
                 local = Path(folder) / f"{index}-inputs.safetensors"

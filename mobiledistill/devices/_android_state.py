@@ -9,11 +9,22 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Battery", "Core", "Thermal", "battery", "cores", "fastest", "is_awake", "properties", "thermal"]
+__all__ = [
+    "Battery",
+    "Core",
+    "Thermal",
+    "battery",
+    "cores",
+    "fastest",
+    "is_awake",
+    "properties",
+    "status_name",
+    "thermal",
+]
 
 _DEAD_C = 0.0  # a sensor that is not there
 _SENSORS = {0: "CPU", 1: "GPU", 2: "battery", 3: "skin", 9: "NPU"}
-STATUSES = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
+_STATUSES = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
 
 
 @dataclass(frozen=True)
@@ -44,6 +55,11 @@ class Battery:
     level_percent: int | None
     temperature_c: float | None
     is_powered: bool | None
+
+
+def status_name(status: int) -> str:
+    """Android's word for a thermal status."""
+    return _STATUSES[status] if status < len(_STATUSES) else str(status)
 
 
 def properties(text: str) -> dict[str, str]:

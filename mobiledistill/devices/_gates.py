@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 
 from mobiledistill.devices._adb import Adb
-from mobiledistill.devices._android_state import STATUSES, battery, is_awake, thermal
+from mobiledistill.devices._android_state import battery, is_awake, status_name, thermal
 
 __all__ = ["Gate", "host_gates", "phone_gates"]
 
@@ -57,7 +57,7 @@ def phone_gates(adb: Adb) -> list[Gate]:
         Gate("battery saver", "on" if saver else "off", not saver, "turn it off: it slows the phone down"),
         Gate(
             "temperature",
-            f"thermal status {STATUSES[min(status, len(STATUSES) - 1)]}{degrees}",
+            f"thermal status {status_name(status)}{degrees}",
             status < _SLOW_FROM,
             "take its case off and let it cool",
             waits=True,

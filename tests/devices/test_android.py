@@ -100,7 +100,7 @@ def test_what_is_there_is_not_copied_again(phone: Phone, android: Android, stude
     for _ in range(2):
         before = phone.pushed_bytes
         android.measure(students["tflite"], "tflite", processes=1, samples=1)
-    assert phone.pushed_bytes - before < 50_000  # the inputs alone
+    assert phone.pushed_bytes - before < 50_000  # the student and its inputs
 
 
 def test_several_files_take_turns(phone: Phone, android: Android, students: dict[str, Path], tflite: Path) -> None:
