@@ -242,6 +242,21 @@ static double median(int64_t *values, size_t count) {
     return count % 2 ? (double)values[count / 2] : (double)(values[count / 2 - 1] + values[count / 2]) / 2;
 }
 
+static int nothing(md_model *model) {
+    (void)model;
+    return 1;
+}
+
+/* What timing itself adds to a sample: the median of runs that do nothing. */
+static double own_ns(void) {
+    enum { TIMES = 1001 };
+    static int64_t taken[TIMES];
+    md_model empty = {.run = nothing};
+    int whole = 1;
+    for (size_t i = 0; i < TIMES; i++) taken[i] = timed(&empty, &whole);
+    return median(taken, TIMES);
+}
+
 /* Runs until the pace no longer changes; gives the last median. */
 static double warm(md_model *model, int *whole) {
     int64_t started = now_ns(), window[WARM_WINDOW];
@@ -348,7 +363,7 @@ static int latency(job *task, const md_runtime *runtime) {
         put_samples(&task->subjects[task->count], task->samples);
     else
         fprintf(replies, "null");
-    fprintf(replies, ", \"preempted_per_run\": %.6f, \"runtime\": \"%s\", \"version\": ",
+    fprintf(replies, ", \"own_ns\": %.0f, \"preempted_per_run\": %.6f, \"runtime\": \"%s\", \"version\": ", own_ns(),
             (double)preempted / (double)((size_t)task->samples * task->with_reference), runtime->name);
     put_text(runtime->version);
     put_machine();
