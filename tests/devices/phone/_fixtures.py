@@ -154,5 +154,8 @@ def plugged_in(phone: Phone) -> Iterator[Phone]:
 
 
 def connect(phone: Phone) -> None:
-    """Lets the real adb find the phone, also after its cable was pulled."""
-    subprocess.run(["adb", "connect", phone.address], check=True, capture_output=True)
+    """Lets the real adb find the phone, also after its cable was pulled: a server may still hold the old connection."""
+    for words in (["disconnect", phone.address], ["connect", phone.address]):
+        subprocess.run(["adb", *words], check=False, capture_output=True)
+    if not phone.faults.unauthorized:
+        subprocess.run(["adb", "-s", phone.address, "wait-for-device"], check=True, capture_output=True, timeout=20)
