@@ -25,6 +25,7 @@ from mobiledistill.devices._android_state import (
     cores,
     fastest,
     is_awake,
+    properties,
     status_name,
     thermal,
 )
@@ -142,10 +143,9 @@ class Android:
             programs = (self._programs or Programs.found()).of(abis)
         except DeviceError as error:
             return [*found, Gate("programs", "missing", False, str(error)), *phone_gates(self._adb)]
-        for fmt in self.formats:
-            there = programs.has(fmt)
-            seen = f"{RUNTIMES[fmt]} {programs.version(fmt)}" if there else "missing"
-            found.append(Gate(f"runtime of {fmt}", seen, there, f"give its package to {PREPARE}"))
+        seen = {f: f"{RUNTIMES[f]} {programs.version(f)}" for f in self.formats if programs.has(f)}
+        told = ", ".join(seen.get(fmt, f"no {RUNTIMES[fmt]}") for fmt in self.formats)
+        found.append(Gate("runtimes", told, bool(seen), f"give their packages to {PREPARE}"))
         return [*found, *phone_gates(self._adb)]
 
     def close(self) -> None:
@@ -363,18 +363,10 @@ class _Processes:
                 return file.read(_LARGEST_RESULT_BYTES).decode(errors="replace")
 
     def _described(self) -> DeviceInfo:
-        told = {
-            name: self._visit.adb.shell("getprop", name, check=False).out.strip()
-            for name in (
-                "ro.product.manufacturer",
-                "ro.product.model",
-                "ro.soc.manufacturer",
-                "ro.soc.model",
-                "ro.build.version.release",
-                "ro.build.fingerprint",
-            )
-        }
-        maker, model, soc_maker, soc, release, fingerprint = told.values()
+        said = properties(self._visit.adb.shell("getprop").out)
+        products = ("product.manufacturer", "product.model", "soc.manufacturer", "soc.model")
+        names = (*products, "build.version.release", "build.fingerprint")
+        maker, model, soc_maker, soc, release, fingerprint = (said.get(f"ro.{name}", "") for name in names)
         pinned = ",".join(str(core) for core in self._cores)
         return DeviceInfo(
             name=f"{maker} {model}".strip() or self._visit.adb.serial,

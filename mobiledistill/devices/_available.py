@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
 
 from converters import DeviceError
 from mobiledistill.devices._adb import connected
 from mobiledistill.devices._android import Android
+from mobiledistill.devices._gates import Gate, host_gates
 from mobiledistill.devices._host import Host, cpu_name
 
 __all__ = ["Available", "available"]
@@ -47,9 +47,8 @@ def available() -> tuple[Available, ...]:
 
 
 def _host() -> Available:
-    missing = [extra for extra, library in (("tflite", "ai_edge_litert"), ("onnx", "onnxruntime")) if not _has(library)]
-    why = f"run pip install 'mobiledistill[{','.join(missing)}]'" if missing else ""
-    return Available(Host.name, cpu_name(), len(missing) < len(Host.formats), why)
+    failed = _failed(host_gates())
+    return Available(Host.name, cpu_name(), not failed, _told(failed))
 
 
 def _phones() -> list[Available]:
@@ -67,14 +66,17 @@ def _phones() -> list[Available]:
             listed.append(Available(name, about, False, f"{phone.state}: {advice}"))
             continue
         try:
-            failed = [gate for gate in Android(phone.serial).examine() if not gate.passed and not gate.waits]
+            failed = _failed(Android(phone.serial).examine())
         except DeviceError as error:
             listed.append(Available(name, about, False, str(error)))
             continue
-        why = "; ".join(f"{gate.name} {gate.seen}: {gate.advice}" for gate in failed)
-        listed.append(Available(name, about, not failed, why))
+        listed.append(Available(name, about, not failed, _told(failed)))
     return listed
 
 
-def _has(library: str) -> bool:
-    return importlib.util.find_spec(library) is not None
+def _failed(gates: list[Gate]) -> list[Gate]:
+    return [gate for gate in gates if not gate.passed and not gate.waits]
+
+
+def _told(failed: list[Gate]) -> str:
+    return "; ".join(f"{gate.name} {gate.seen}: {gate.advice}" for gate in failed)

@@ -74,11 +74,10 @@ def phone_gates(adb: Adb) -> list[Gate]:
 
 def host_gates() -> list[Gate]:
     """Of this computer."""
-    found = []
-    for fmt, library in (("tflite", "ai_edge_litert"), ("onnx", "onnxruntime")):
-        there = importlib.util.find_spec(library) is not None
-        advice = f"run pip install 'mobiledistill[{fmt}]'"
-        found.append(Gate(f"runtime of {fmt}", library if there else "missing", there, advice))
+    libraries = {"tflite": "ai_edge_litert", "onnx": "onnxruntime"}
+    there = {extra: name for extra, name in libraries.items() if importlib.util.find_spec(name) is not None}
+    told = ", ".join(there.get(extra, f"no {name}") for extra, name in libraries.items())
+    found = [Gate("runtimes", told, bool(there), f"run pip install 'mobiledistill[{','.join(libraries)}]'")]
     if hasattr(os, "getloadavg") and hasattr(os, "sched_getaffinity"):
         load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
         told = f"{load:.1f} on {cores} core{'s' * (cores != 1)}"

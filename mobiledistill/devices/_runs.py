@@ -281,7 +281,7 @@ def one_signature(inputs: Inputs | InputsBySignature | None, signature: str | No
     """
     if inputs is None or not any(isinstance(value, Mapping) for value in inputs.values()):
         return signature, inputs  # type: ignore[return-value]  # no value is a mapping: these are arrays
-    by_signature: InputsBySignature = inputs  # type: ignore[assignment]
+    by_signature: InputsBySignature = inputs  # type: ignore[assignment]  # some value is a mapping: all are
     if signature is None and len(by_signature) == 1:
         signature = next(iter(by_signature))
     if signature is None or signature not in by_signature:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -51,6 +52,22 @@ def test_a_phone_without_programs_is_told_how_to_make_them(
     _, found = json.loads(capsys.readouterr().out)
     assert not found["ready"]
     assert "mobiledistill devices prepare" in found["why"]
+
+
+def test_one_runtime_is_enough_for_its_format(
+    phone: Phone,
+    programs: Programs,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copytree(programs.folder, tmp_path / "programs")
+    (tmp_path / "programs" / "arm64-v8a" / "libonnxruntime.so").unlink()
+    monkeypatch.setenv("MOBILEDISTILL_ANDROID", str(tmp_path / "programs"))
+    assert run("doctor", "--device", f"adb:{phone.address}") == 0
+    assert "no onnxruntime" in " ".join(capsys.readouterr().out.split())
+    (tmp_path / "programs" / "arm64-v8a" / "libLiteRt.so").unlink()
+    assert run("doctor", "--device", f"adb:{phone.address}") == 4
 
 
 def test_phones_that_cannot_be_used_yet_are_told_apart(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from converters import DeviceError, InputError, Program, convert
+from converters import DeviceError, Format, InputError, Program, convert
 from mobiledistill.devices import Measurement, Subject, _android, _runs
 from mobiledistill.devices import open as open_device
 from mobiledistill.devices._android import Android
@@ -60,9 +60,9 @@ def left_behind(phone: Phone) -> list[str]:
 
 @pytest.mark.parametrize("fmt", ["tflite", "onnx"])
 def test_an_int8_student_is_timed_and_answers_as_on_this_computer(
-    phone: Phone, android: Android, students: dict[str, Path], fmt: str
+    phone: Phone, android: Android, students: dict[str, Path], fmt: Format
 ) -> None:
-    measured = android.measure(students[fmt], fmt, processes=2, samples=4)  # type: ignore[arg-type]
+    measured = android.measure(students[fmt], fmt, processes=2, samples=4)
     assert measured is not None
     assert (measured.verdict, measured.path_kind) == ("valid", "shell")
     assert measured.outputs is not None

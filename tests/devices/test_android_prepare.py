@@ -70,4 +70,4 @@ def test_what_cannot_run_on_the_phone_is_refused(tmp_path: Path, library: bytes)
         left = tmp_path / "programs" / "arm64-v8a"
         assert not left.exists() or not list(left.iterdir())
     with pytest.raises(InputError, match="abi must be one of"):
-        prepare(ARM_GCC, [good], abi="mips", folder=tmp_path)  # type: ignore[arg-type]
+        prepare(ARM_GCC, [good], abi="mips", folder=tmp_path)  # type: ignore[arg-type]  # what is no abi

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from converters import Format
 from mobiledistill.devices import Host, Subject
 from mobiledistill.devices._host import answers
 
 RUNTIMES = {"tflite": "litert", "onnx": "onnxruntime"}
 
 
-def asked(harness: Path, libraries: dict[str, Path], mode: str, fmt: str, *words: object) -> list[dict[str, Any]]:
+def asked(harness: Path, libraries: dict[str, Path], mode: str, fmt: Format, *words: object) -> list[dict[str, Any]]:
     """The lines that it says."""
     call = [harness, mode, "--runtime", RUNTIMES[fmt], "--library", libraries[fmt], *words]
     ran = subprocess.run([str(word) for word in call], capture_output=True, text=True, timeout=120)
@@ -30,10 +31,10 @@ def asked(harness: Path, libraries: dict[str, Path], mode: str, fmt: str, *words
 
 @pytest.mark.parametrize("fmt", ["tflite", "onnx"])
 def test_it_times_a_file_in_turns_with_the_reference_and_gives_the_hosts_answers(
-    harness: Path, libraries: dict[str, Path], assets: Path, tmp_path: Path, fmt: str
+    harness: Path, libraries: dict[str, Path], assets: Path, tmp_path: Path, fmt: Format
 ) -> None:
     model = assets / f"reference.{fmt}"
-    (due,) = answers([Subject(model, fmt)])  # type: ignore[arg-type]
+    (due,) = answers([Subject(model, fmt)])
     save_file(due.inputs, tmp_path / "in.safetensors")
     words = ["--model", model, "--inputs", tmp_path / "in.safetensors", "--outputs", tmp_path / "out.safetensors"]
     lines = asked(harness, libraries, "latency", fmt, "--reference", model, "--samples", 7, "--block", 3, *words)
@@ -52,11 +53,11 @@ def test_it_times_a_file_in_turns_with_the_reference_and_gives_the_hosts_answers
 
 @pytest.mark.parametrize("fmt", ["tflite", "onnx"])
 def test_memory_is_that_of_the_host_within_a_megabyte(
-    harness: Path, libraries: dict[str, Path], assets: Path, fmt: str
+    harness: Path, libraries: dict[str, Path], assets: Path, fmt: Format
 ) -> None:
     model = assets / f"reference.{fmt}"
     found = asked(harness, libraries, "memory", fmt, "--model", model)[-1]["result"]["peak_memory_bytes"]
-    host = Host().measure(model, fmt, processes=1, samples=1)  # type: ignore[arg-type]
+    host = Host().measure(model, fmt, processes=1, samples=1)
     assert host is not None
     assert host.peak_memory_bytes is not None
     assert abs(found - host.peak_memory_bytes) < 3e6
@@ -89,7 +90,7 @@ def test_inputs_that_do_not_fit_are_refused(
 
 @pytest.mark.parametrize("fmt", ["tflite", "onnx"])
 def test_a_file_that_is_no_model_fails_while_it_is_loaded(
-    harness: Path, libraries: dict[str, Path], tmp_path: Path, fmt: str
+    harness: Path, libraries: dict[str, Path], tmp_path: Path, fmt: Format
 ) -> None:
     (tmp_path / "m").write_bytes(b"no model at all, but long enough to look at")
     lines = asked(harness, libraries, "latency", fmt, "--model", tmp_path / "m")
