@@ -79,6 +79,7 @@ class LayerShape:
         weights: number of its weights.
         macs: multiply-accumulates of one pass at batch 1 (one multiply-add counts as one); none in an embedding.
         channels: its output channels, each of which has a scale and a bias; none in an embedding.
+        channels_in: how many channels one of its output channels reads: 1 where a layer is depthwise.
         writes: name of the group its outputs belong to, None where they cannot be cut.
         reads: likewise of its inputs; None too for a depthwise layer, whose weights shrink with its outputs alone.
         blocks: the blocks that can be left out and that it lies in.
@@ -92,6 +93,7 @@ class LayerShape:
     weights: int
     macs: int
     channels: int
+    channels_in: int
     writes: str | None
     reads: str | None
     blocks: tuple[str, ...] = ()
@@ -189,6 +191,7 @@ def layer_shapes(
                     weights=weight.numel(),
                     macs=round(weight.numel() * positions.get(f"{path}.{name}", 0)),
                     channels=_channels(part, weight),
+                    channels_in=weight.shape[1],
                     writes=writes.get(path),
                     reads=None if is_depthwise(part) else (writes if by_units else reads).get(path),
                     blocks=tuple(block for block in blocks if path.startswith(f"{block}.")),

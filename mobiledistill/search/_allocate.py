@@ -8,11 +8,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mobiledistill.prune import LayerShape
-from mobiledistill.search._cost import Amounts, CostModel, Target, amounts
+from mobiledistill.search._cost import LATENCIES, TILE, Amounts, CostModel, Target, amounts
 
 __all__ = ["Choice", "allocate"]
 
 _FIRST_RANKS = (1.0, 0.7, 0.5, 0.35, 0.25, 0.18)  # of the largest that is smaller than the layer
+_AT_ONCE = (4, 2, 1)  # steps that a choice offers to give up: one alone often makes no room for any of another's
 _EXCHANGES = 20  # times that each choice offers a step
 
 
@@ -73,6 +74,7 @@ def allocate(
         if state.shrink(whole if without_blocks else {*whole, *blocks}):
             state.refill()
             state.exchange()
+            state.refill()  # of what an exchange took a step from, it gave nothing back
             ends.append(state)
     return min(ends, key=lambda state: state.loss()).kept if ends else None
 
@@ -93,6 +95,7 @@ class _State:
         self._choices = {choice.name: choice for choice in choices}
         self._cost = cost
         self._limits = limits
+        self._in_tiles = any(name in LATENCIES for _, name in limits)
         self._network = amounts(layers)
         self._layers = {name: [layer for layer in layers if name in _choices_of(layer)] for name in self._choices}
         self._involved = {
@@ -119,23 +122,33 @@ class _State:
             self._set(name, kept)
         return True
 
-    def refill(self, without: str | None = None) -> None:
+    def refill(self, without: Collection[str] = ()) -> None:
         """Gives back while it fits: the last cut often frees more than was needed."""
-        while more := max((one for one in self._fitting() if one[1] != without), default=None):
+        while more := max((one for one in self._fitting() if one[1] not in without), default=None):
             _, name, kept = more
             self._set(name, kept)
 
     def exchange(self) -> None:
-        """Takes a step from one choice and gives what it frees to the others, while that lowers the loss."""
+        """Takes from one choice and gives what that frees to the others, while that lowers the loss.
+
+        What is equally wide is taken from together too: for what layers of one width share in a file, each alone may
+        have nothing to gain.
+        """
         for _ in range(_EXCHANGES):
-            if not any([self._exchanged(name) for name in self.kept]):
+            equal: dict[int, list[str]] = {}
+            for name, kept in self.kept.items():
+                if self._choices[name].most > 1 and not self._choices[name].is_rank:
+                    equal.setdefault(kept, []).append(name)
+            together = [names for names in equal.values() if len(names) > 1]
+            if not any([self._exchanged(names) for names in [*([name] for name in self.kept), *together]]):
                 return
 
-    def _exchanged(self, name: str) -> bool:
+    def _exchanged(self, names: Sequence[str]) -> bool:
         before, kept, network = self.loss(), dict(self.kept), self._network
-        for fewer in self._offers(name) if self._choices[name].most > 1 else ():
-            self._set(name, fewer)
-            self.refill(without=name)
+        for fewer in zip(*(self._offers(name) for name in names if self._choices[name].most > 1), strict=False):
+            for name, count in zip(names, fewer, strict=True):
+                self._set(name, count)
+            self.refill(without=names)
             if self.loss() < before - 1e-9:
                 return True
             self.kept, self._network = dict(kept), network
@@ -163,23 +176,34 @@ class _State:
             kept = self.kept[name]
             if kept == choice.most or name in self._gone or not self._is_there(name):
                 continue
-            after = self._predicted(name, kept + choice.step)
-            if all(after[target] <= limit for target, limit in self._limits.items()):
-                yield self._loss_of(name, kept) - self._loss_of(name, kept + choice.step), name, kept + choice.step
+            tile = self._tile(choice)
+            for more in dict.fromkeys((min(choice.most, (kept // tile + 1) * tile), kept + choice.step)):
+                after = self._predicted(name, more)
+                if all(after[target] <= limit for target, limit in self._limits.items()):
+                    yield self._loss_of(name, kept) - self._loss_of(name, more), name, more
+                    break
 
     def _offers(self, name: str) -> list[int]:
         """What a choice could keep instead.
 
         Wide groups shrink several blocks at a time, which changes nothing but the time this takes. A layer offers
-        products of several ranks: the largest of them hardly gains a byte.
+        products of several ranks: the largest of them hardly gains a byte. Where time counts, so do whole tiles: up to
+        the next one channels come and go for nothing.
         """
         choice, kept = self._choices[name], self.kept[name]
         if not self._is_there(name):
             return []
         if choice.is_rank and kept == choice.most:
             return sorted({max(choice.least, round((kept - 1) * share)) for share in _FIRST_RANKS})
-        fewer = kept - choice.step * max(1, kept // (48 * choice.step))
-        return [fewer] if fewer >= choice.least else []
+        tile = self._tile(choice)
+        unit = tile * max(1, kept // (48 * tile))
+        offers = {math.ceil(kept / tile) * tile - steps * unit for steps in _AT_ONCE}
+        if tile > choice.step:
+            offers.add(kept - choice.step)
+        return sorted(fewer for fewer in offers if fewer >= choice.least)
+
+    def _tile(self, choice: Choice) -> int:
+        return math.lcm(choice.step, TILE) if self._in_tiles else choice.step
 
     def _loss_of(self, name: str, kept: int) -> float:
         """What a choice adds to the predicted loss; a block that stays adds what was cut within it."""

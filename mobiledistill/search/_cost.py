@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from converters import Format
 from mobiledistill.prune import LayerShape
 
-__all__ = ["LATENCIES", "Amounts", "CostModel", "Target", "amounts"]
+__all__ = ["LATENCIES", "TILE", "Amounts", "CostModel", "Target", "amounts"]
 
 Target = tuple[Format, str]
 """A format and the name of a limit, for example ``("tflite", "size_bytes")``."""
@@ -57,8 +57,11 @@ _INTEGERS: dict[Format, _Layout] = {
 _BIAS_BYTES = 4
 _INTEGER_BYTES = 1.0  # weights of so many bytes or fewer have scales
 _MACS_PER_LAYER = 20_000.0  # as many as take the time that calling an operator takes
+TILE = 8
+"""Channels that kernels compute at once: 9 take the time of 16."""
+
 LATENCIES = ("latency_ms", "latency_share")
-"""The limits on time; both grow with multiply-accumulates."""
+"""The limits on time; both grow with the multiply-accumulates that kernels do."""
 
 _FIXED_LATENCY_SHARE = 0.1  # before anything small was measured: this share of the latency does not shrink
 
@@ -71,6 +74,7 @@ class Amounts:
         weights: how many there are; one that is stored in half the bits counts half.
         channels: output channels over all layers.
         macs: multiply-accumulates of one pass.
+        tiled_macs: those that kernels do for them, which compute ``TILE`` channels at once, needed or not.
         layers: how many there are.
         parts: how many layers hold so many weights and write so many channels; (weights, channels).
     """
@@ -78,6 +82,7 @@ class Amounts:
     weights: float = 0.0
     channels: float = 0.0
     macs: float = 0.0
+    tiled_macs: float = 0.0
     layers: float = 0.0
     parts: Mapping[tuple[float, int], float] = field(default_factory=dict)
 
@@ -90,6 +95,7 @@ class Amounts:
             self.weights + times * other.weights,
             self.channels + times * other.channels,
             self.macs + times * other.macs,
+            self.tiled_macs + times * other.tiled_macs,
             self.layers + times * other.layers,
             {part: count for part, count in parts.items() if count},
         )
@@ -104,7 +110,7 @@ def amounts(layers: Iterable[LayerShape], kept: Mapping[str, float] | None = Non
             the share that a weight keeps; what is not named stays as it is.
     """
     kept = kept or {}
-    macs = 0.0
+    macs, tiled = 0.0, 0.0
     parts: list[tuple[float, int]] = []
     for layer in layers:
         if any(kept.get(block, 1.0) == 0 for block in layer.blocks):
@@ -115,18 +121,29 @@ def amounts(layers: Iterable[LayerShape], kept: Mapping[str, float] | None = Non
         dense = layer.weights * writes * reads
         stored = dense if rank == math.inf else min(dense, rank * (layer.reduced * reads + layer.expanded * writes))
         bits = 1.0 if layer.bits is None else kept.get(layer.bits, 1.0)
-        macs += layer.macs * (stored / layer.weights)
+        passes = layer.macs / layer.weights
         channels = round(layer.channels * writes)
+        # What a depthwise layer reads are other channels, in the same vector.
+        filled_in = 1.0 if layer.reads is None else _tile(layer.channels_in * reads)
+        filled_out = _tile(channels)
+        macs += passes * stored
         if stored < dense:  # a product of two layers
             reduced, expanded = rank * layer.reduced * reads, rank * layer.expanded * writes
+            tiled += passes * (reduced * filled_in + expanded * filled_out) * _tile(rank)
             # A table is followed by a layer that writes its columns; of a layer's two the first writes the rank.
             between, last = (round(rank), channels) if layer.channels else (0, round(layer.expanded * writes))
             parts += [(round(bits * reduced, 1), between), (round(bits * expanded, 1), last)]
         else:
+            tiled += passes * stored * filled_in * filled_out
             parts.append((round(bits * stored, 1), channels))
     counted = {part: float(count) for part, count in Counter(parts).items()}
     weights, written = (float(sum(values)) for values in zip(*parts, strict=True)) if parts else (0.0, 0.0)
-    return Amounts(weights, written, macs, float(len(parts)), counted)
+    return Amounts(weights, written, macs, tiled, float(len(parts)), counted)
+
+
+def _tile(channels: float) -> float:
+    """How many times more channels are computed, in whole tiles, than there are."""
+    return TILE * math.ceil(round(channels) / TILE) / round(channels) if round(channels) else 1.0
 
 
 @dataclass
@@ -171,7 +188,7 @@ class CostModel:
     def _raw(self, target: Target, network: Amounts) -> float:
         format, name = target
         if name in LATENCIES:
-            return network.macs + network.layers * _MACS_PER_LAYER
+            return network.tiled_macs + network.layers * _MACS_PER_LAYER
         layout = (_INTEGERS if self.bytes_per_weight <= _INTEGER_BYTES else _FLOATS)[format]
         stored = network.weights * self.bytes_per_weight
         shared = sum({channels for _, channels in network.parts}) * layout.width

@@ -24,9 +24,9 @@ def _choice(name: str, scores: Tensor, scale: float = 1.0, **more: Any) -> Choic
 
 
 LAYERS = (
-    LayerShape("a", 9 * 32, 9 * 32 * 400, 32, "a", None),
-    LayerShape("b", 9 * 32 * 64, 9 * 32 * 64 * 100, 64, "b", "a"),
-    LayerShape("c", 640, 640, 10, None, "b"),
+    LayerShape("a", 9 * 32, 9 * 32 * 400, 32, 1, "a", None),
+    LayerShape("b", 9 * 32 * 64, 9 * 32 * 64 * 100, 64, 32, "b", "a"),
+    LayerShape("c", 640, 640, 10, 64, None, "b"),
 )
 A, B = _choice("a", torch.ones(32)), _choice("b", torch.ones(64))
 SIZE: Target = ("tflite", "size_bytes")
@@ -58,6 +58,36 @@ def test_several_limits_hold_at_once() -> None:
     assert _predicted(cost, LATENCY, kept) <= 0.4
 
 
+@pytest.mark.parametrize("limit", [0.2, 0.3, 0.5, 0.8])
+def test_time_is_spent_on_whole_tiles(limit: float) -> None:
+    cost = CostModel(1.0)
+    cost.correct(LATENCY, amounts(LAYERS), 1.0)
+    kept = allocate((A, B), LAYERS, cost, {LATENCY: limit})
+    assert kept is not None
+    assert kept["a"] % 8 == kept["b"] % 8 == 0
+    assert _predicted(cost, LATENCY, kept) <= limit
+    larger = [{**kept, name: kept[name] + 8} for name, most in (("a", 32), ("b", 64)) if kept[name] < most]
+    assert all(_predicted(cost, LATENCY, one) > limit for one in larger)
+
+
+def test_heads_and_tiles_leave_together() -> None:
+    cost = CostModel(1.0)
+    cost.correct(LATENCY, amounts(LAYERS), 1.0)
+    kept = allocate((A, replace(B, step=4, least=4)), LAYERS, cost, {LATENCY: 0.4})
+    assert kept is not None
+    assert kept["b"] % 8 == 0
+
+
+def test_bytes_are_not_spent_on_whole_tiles() -> None:
+    cost = CostModel(1.0)
+    cost.correct(LATENCY, amounts(LAYERS), 1.0)
+    kept = allocate((A, B), LAYERS, cost, {SIZE: 9_000, LATENCY: 1.0})  # time binds nothing
+    assert kept is not None
+    assert any(channels % 8 for channels in kept.values())
+    larger = [{**kept, name: kept[name] + 1} for name in kept]
+    assert all(_predicted(cost, SIZE, one) > 9_000 for one in larger)
+
+
 def test_blocks_stay_whole() -> None:
     choices = (A, replace(B, step=16, least=16))
     for limit in (4_000, 9_000, 16_000):
@@ -87,7 +117,7 @@ def test_what_the_loss_is_sensitive_to_stays_wider() -> None:
 
 
 IN_BLOCK = replace(LAYERS[1], name="b.1", blocks=("block",))
-BLOCKED = (LAYERS[0], LayerShape("t", 32 * 32 * 9, 32 * 32 * 9 * 100, 32, "a", "a"), IN_BLOCK, LAYERS[2])
+BLOCKED = (LAYERS[0], LayerShape("t", 32 * 32 * 9, 32 * 32 * 9 * 100, 32, 32, "a", "a"), IN_BLOCK, LAYERS[2])
 
 
 @pytest.mark.parametrize("is_left_out", [True, False])
@@ -130,8 +160,53 @@ def test_no_exchange_of_a_step_is_left_that_would_lower_the_loss() -> None:
     assert reached <= 1.02 * best
 
 
+@pytest.mark.parametrize(("seed", "limit"), [(7, 0.4), (4, 0.5), (1, 0.7), (9, 0.7)])
+def test_tiles_go_where_they_are_worth_least(seed: int, limit: float) -> None:
+    random = torch.Generator().manual_seed(seed)
+    widths = {"a": 16, "b": 32, "c": 32, "d": 64}
+    choices = [
+        _choice(
+            name, torch.rand(width, generator=random) ** (1 + 3 * number), scale=float(torch.rand(1, generator=random))
+        )
+        for number, (name, width) in enumerate(widths.items())
+    ]
+    chain = zip(widths, widths.values(), (None, *widths), (1, *widths.values()), (480, 240, 120, 60), strict=False)
+    layers = [LayerShape(n, w * r, w * r * positions, w, r, n, before) for n, w, before, r, positions in chain]
+    cost = CostModel(1.0)
+    cost.correct(LATENCY, amounts(layers), 1.0)
+
+    def loss(kept: dict[str, int]) -> float:
+        return sum(choice.losses[kept[choice.name]] for choice in choices)
+
+    def fits(kept: dict[str, int]) -> bool:
+        shares = {name: count / widths[name] for name, count in kept.items()}
+        return cost.predict(LATENCY, amounts(layers, shares)) <= limit
+
+    plans = itertools.product(*(range(8, width + 1, 8) for width in widths.values()))
+    every = [dict(zip(widths, plan, strict=True)) for plan in plans]
+    kept = allocate(choices, layers, cost, {LATENCY: limit})
+    assert kept is not None
+    assert loss(kept) <= 1.05 * min(loss(one) for one in every if fits(one))
+
+
+@pytest.mark.parametrize("share", [0.12, 0.2, 0.35])
+def test_what_one_width_shares_in_a_file_is_no_trap(share: float) -> None:
+    """Of blocks that matter alike none is starved because others are as wide as each other, which saves a few bytes."""
+    trunk = 24
+    layers = [LayerShape("t", 9 * trunk, 0, trunk, 1, "t", None)]
+    for block in "abc":
+        layers.append(LayerShape(f"{block}.first", 9 * trunk * trunk, 0, trunk, trunk, block, "t"))
+        layers.append(LayerShape(f"{block}.second", 9 * trunk * trunk, 0, trunk, trunk, "t", block))
+    cost = CostModel(1.0)
+    choices = [_choice(name, torch.ones(trunk)) for name in "tabc"]
+    kept = allocate(choices, layers, cost, {SIZE: share * cost.predict(SIZE, amounts(layers))})
+    assert kept is not None
+    inside = [kept[block] for block in "abc"]
+    assert max(inside) <= 1.3 * min(inside)
+
+
 def test_what_wide_groups_gave_up_too_much_comes_back() -> None:
-    layer = LayerShape("a", 9 * 960, 9 * 960 * 400, 960, "a", None)
+    layer = LayerShape("a", 9 * 960, 9 * 960 * 400, 960, 1, "a", None)
     cost = CostModel(1.0)
     for limit in (6_000, 11_111, 16_001):
         kept = allocate((_choice("a", torch.ones(960)),), (layer,), cost, {SIZE: limit})

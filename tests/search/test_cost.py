@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -87,7 +88,9 @@ def test_what_layers_of_one_width_share_is_counted_once(tmp_path: Path) -> None:
 
 def test_a_tflite_buffer_begins_where_16_divides_and_others_do_not() -> None:
     def predicted(fmt: Format, weights: int, channels: int) -> float:
-        layer = LayerShape(name="a", weights=weights, macs=weights, channels=channels, writes=None, reads=None)
+        layer = LayerShape(
+            name="a", weights=weights, macs=weights, channels=channels, channels_in=1, writes=None, reads=None
+        )
         return CostModel(1.0).predict((fmt, "size_bytes"), amounts([layer]))
 
     assert predicted("tflite", 33, 8) == predicted("tflite", 48, 8)  # 15 bytes lie unused behind 33
@@ -107,14 +110,33 @@ def test_formats_differ_in_what_a_channel_costs() -> None:
 
 
 def test_a_layer_is_charged_as_it_is_stored() -> None:
-    layer = LayerShape(name="a", weights=100, macs=1000, channels=10, writes="a", reads=None)
+    layer = LayerShape(name="a", weights=100, macs=1000, channels=10, channels_in=1, writes="a", reads=None)
     half = amounts([layer], {"a": 0.5})
     assert (half.weights, half.channels, half.macs, half.layers) == (50, 5, 500, 1)
 
 
+def test_kernels_compute_whole_tiles() -> None:
+    layer = LayerShape("a", 24 * 24, 24 * 24 * 100, channels=24, channels_in=24, writes="a", reads="b")
+
+    def tiled(writes: int, reads: int) -> float:
+        return amounts([layer], {"a": writes / 24, "b": reads / 24}).tiled_macs
+
+    assert tiled(24, 24) == layer.macs
+    assert tiled(9, 24) == pytest.approx(tiled(16, 24))
+    assert tiled(24, 1) == pytest.approx(tiled(24, 8))
+    assert tiled(8, 8) == pytest.approx(layer.macs / 9)
+    depthwise = replace(layer, channels_in=1, reads=None)
+    assert amounts([depthwise], {"a": 9 / 24}).tiled_macs == pytest.approx(depthwise.macs * 16 / 24)
+
+
+def test_the_ranks_of_products_fill_tiles_too() -> None:
+    layer = replace(LayerShape("a", 64 * 64, 64 * 64, 64, 64, None, None), rank="r", reduced=64, expanded=64)
+    assert amounts([layer], {"r": 5}).tiled_macs == amounts([layer], {"r": 8}).tiled_macs == 2 * 64 * 8
+
+
 def test_a_latency_is_not_bytes() -> None:
     cost = CostModel(1.0)
-    small, large = Amounts(macs=1e6, layers=5), Amounts(macs=4e6, layers=5)
+    small, large = Amounts(tiled_macs=1e6, layers=5), Amounts(tiled_macs=4e6, layers=5)
     assert cost.predict(("tflite", "latency_ms"), large) == 0.0  # nothing is known yet, so nothing binds
     cost.correct(("tflite", "latency_ms"), large, 4.0)
     assert 0 < cost.predict(("tflite", "latency_ms"), small) < 4.0
