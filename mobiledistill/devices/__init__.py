@@ -4,8 +4,9 @@ from mobiledistill.devices._android import Android
 from mobiledistill.devices._android_prepare import prepare
 from mobiledistill.devices._android_programs import Programs
 from mobiledistill.devices._available import Available, available
-from mobiledistill.devices._base import Device, Subject
+from mobiledistill.devices._base import Device, Interleaving, Subject
 from mobiledistill.devices._calibrate import calibrate
+from mobiledistill.devices._comparison import LatencyRatio, latency_ratio
 from mobiledistill.devices._gates import Gate
 from mobiledistill.devices._host import Host
 from mobiledistill.devices._measurement import (
@@ -32,7 +33,9 @@ __all__ = [
     "DeviceInfo",
     "Gate",
     "Host",
+    "Interleaving",
     "LatencyPerUse",
+    "LatencyRatio",
     "LatencyTable",
     "Measurement",
     "OutputCheck",
@@ -47,6 +50,7 @@ __all__ = [
     "calibrate",
     "examine",
     "latency_per_use",
+    "latency_ratio",
     "open",
     "prepare",
     "profile",

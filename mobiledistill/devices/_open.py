@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from converters import DeviceError, InputError
 from mobiledistill.devices._adb import connected
 from mobiledistill.devices._android import Android
@@ -14,7 +16,7 @@ __all__ = ["examine", "open"]
 _LATER = ("ios", "browser", "aihub")
 
 
-def open(spec: str = "host") -> Device:
+def open(spec: str = "host", *, tool: Path | None = None) -> Device:
     """Opens a device by its name.
 
     Example:
@@ -24,20 +26,25 @@ def open(spec: str = "host") -> Device:
     Args:
         spec: ``"host"``, this machine; ``"adb:SERIAL"``, an Android phone, or ``"adb"``, the only one there is;
             ``"table:host.json"``, a latency table that ``calibrate`` made.
+        tool: on an Android phone, a benchmark program of yours that measures in place of ours; see ``Android``.
 
     Raises:
-        InputError: there is no such device; the message lists those there are.
+        InputError: there is no such device; the message lists those there are. Or a tool is given for another one.
         DeviceError: ``"adb"`` finds no phone, or several.
     """
+    kind, _, which = spec.partition(":")
+    if tool is not None and kind != "adb":
+        raise InputError(f"A tool was given for {spec!r}, but only phones run one: give adb:SERIAL, or no tool.")
+    if tool is not None and not tool.is_file():
+        raise InputError(f"{tool} does not exist; give a benchmark_model or onnxruntime_perf_test for that phone.")
     if spec == Host.name:
         return Host()
-    if spec.startswith("table:"):
+    if kind == "table":
         from mobiledistill.devices._table import LatencyTable, TableDevice
 
-        return TableDevice(LatencyTable.load(spec.partition(":")[2]), spec)
-    kind, _, which = spec.partition(":")
+        return TableDevice(LatencyTable.load(which), spec)
     if kind == "adb":
-        return Android(which or _only_phone())
+        return Android(which or _only_phone(), tool=tool)
     if kind in _LATER:
         raise InputError(f"The device {spec!r} is not in this version; it measures on 'host' and 'adb:SERIAL'.")
     raise InputError(
