@@ -130,12 +130,29 @@ class OutputCheck(Record):
         Raises:
             InputError: they differ in names, shapes or kinds.
         """
+        due, answered = _without_the_same_oddities(due, answered)
         found = compare(due, answered)
+        if not all(np.isfinite(value).all() for arrays in (due, answered) for value in arrays.values()):
+            return cls(sqnr_db=-_EQUAL_DB, largest_error=_WORST)
         largest = max(
             float(np.abs(value.astype(np.float64) - answered[name]).max()) / max(float(np.abs(value).max()), 1e-30)
             for name, value in due.items()
         )
         return cls(sqnr_db=min(found.sqnr_db, _EQUAL_DB), largest_error=min(largest, _WORST))
+
+
+def _without_the_same_oddities(due: Arrays, answered: Arrays) -> tuple[Arrays, Arrays]:
+    """Zeros where both are the same infinity, or both no number: an untrained network may overflow everywhere alike."""
+    same = {
+        name: ~np.isfinite(value) & ((value == answered[name]) | (np.isnan(value) & np.isnan(answered[name])))
+        for name, value in due.items()
+        if value.dtype.kind == "f" and name in answered and value.shape == answered[name].shape
+    }
+    cleared = [
+        {name: np.where(same[name], 0.0, value) if name in same else value for name, value in arrays.items()}
+        for arrays in (due, answered)
+    ]
+    return cleared[0], cleared[1]
 
 
 class Prediction(Record):
