@@ -11,8 +11,9 @@ import pytest
 
 import mobiledistill.devices
 from mobiledistill.cli import _files, main
-from mobiledistill.devices import Programs
-from tests.devices.phone import Phone
+from mobiledistill.devices import Programs, _android, _android_visit
+from tests.devices.phone import Faults, Phone
+from tests.devices.phone._fixtures import connect
 
 MODEL = Path(mobiledistill.devices.__file__).parent / "assets" / "reference.tflite"
 
@@ -138,3 +139,60 @@ def test_a_profile_on_a_phone_is_one_json_object(
     said = capsys.readouterr().err.strip()
     assert "battery 3 %" in said
     assert "\n" not in said
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("fault", "state", "said"),
+    [
+        ({"pulled_after_bytes": 3_000_000}, {}, ""),
+        ({"full_after_bytes": 1_000_000}, {}, "has no room"),
+        ({"hanging": "mdharness latency"}, {}, "did not end within"),
+        ({"exits": {"mdharness latency": 137}}, {}, "status 137"),
+        ({"exits": {"mdharness latency": 132}}, {}, "SIGILL"),
+        ({"exits": {"mdharness latency": 1}}, {}, "status 1"),
+        ({}, {"thermal_status": 3}, "stays warm"),
+        ({}, {"setting.global.low_power": 1}, "battery saver"),
+        ({"unauthorized": True}, {}, ""),
+    ],
+    ids=["pulled", "full", "hanging", "killed", "sigill", "failed", "hot", "saving", "unauthorized"],
+)
+def test_every_fault_is_one_line_and_exit_4_and_the_same_command_then_works(
+    phone: Phone,
+    programs: Programs,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    fault: dict[str, object],
+    state: dict[str, int],
+    said: str,
+) -> None:
+    monkeypatch.setenv("MOBILEDISTILL_ANDROID", str(programs.folder))
+    monkeypatch.setattr(_files, "measure", partial(_files.measure, processes=1, samples=5))
+    monkeypatch.setattr(_android, "_RUN_S", 20.0)
+    monkeypatch.setattr(_android_visit, "_COOL_DOWN_S", 0.2)
+    monkeypatch.setattr(_android_visit, "_POLL_S", 0.05)
+    command = ("profile", MODEL, "--device", f"adb:{phone.address}")
+    before = {name: phone.get(name) for name in state}
+    phone.set("wakefulness", "Asleep")
+    phone.faults = Faults(**fault)  # type: ignore[arg-type]  # each has its field's kind
+    for name, value in state.items():
+        phone.set(name, value)
+    if phone.faults.unauthorized:
+        connect(phone)
+
+    assert run(*command, "--json") == 4
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert said in captured.err
+
+    phone.faults = Faults()
+    for name, there in before.items():
+        phone.set(name, there)
+    connect(phone)
+    assert run(*command, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["main"]["path_kind"] == "shell"
+    assert phone.get("wakefulness") == "Asleep"
+    assert phone.get("setting.global.stay_on_while_plugged_in") == "0"
+    left = [entry.name for entry in phone.path("/data/local/tmp/mobiledistill").iterdir()]
+    assert left == ["files"]
