@@ -103,6 +103,19 @@ class Adb:
             self._adb(["get-state"], _SHORT_S, "looking for the phone")  # where it is gone, that is what to say
             raise DeviceError(f"{self.serial} did not take {local.name}: {_last_line(answer)}.")
 
+    def install(self, apk: Path) -> None:
+        """Installs an app, or its other version in place of the one that is there.
+
+        Raises:
+            DeviceError: the phone refuses it; the message says what to do.
+        """
+        timeout_s = 4 * _SHORT_S + apk.stat().st_size / _BYTES_PER_S
+        answer = self._adb(["install", "-r", str(apk)], timeout_s, f"installing {apk.name}")
+        said = answer.out + answer.err
+        if answer.code or "Success" not in answer.out:
+            advice = next((advice for sign, advice in _REFUSALS if sign in said), "see what adb install says by hand")
+            raise DeviceError(f"{self.serial} does not install {apk.name} ({_last_line(answer)}): {advice}.")
+
     def pull(self, remote: str, local: Path, *, missing_ok: bool = False) -> bool:
         """Copies a file from the phone; ``local`` appears whole or not at all. Whether there was one.
 
@@ -152,6 +165,15 @@ def _run(words: Sequence[str], timeout_s: float, what: str) -> Answer:
     return Answer(ran.returncode, ran.stdout, ran.stderr)
 
 
+_REFUSALS = (
+    ("UPDATE_INCOMPATIBLE", "one signed with another key is there; uninstall it first"),
+    ("VERSION_DOWNGRADE", "a newer version is there; uninstall it first"),
+    ("USER_RESTRICTED", "allow installing over USB in the phone's developer options"),
+    ("INSUFFICIENT_STORAGE", "free some storage on the phone"),
+    ("OLDER_SDK", "the phone's Android is older than the app is built for"),
+    ("NO_MATCHING_ABIS", "build it for this phone's processor"),
+    ("PARSE_FAILED", "give an APK that is whole and signed"),
+)
 _IN_THE_MIDDLE = (
     "error: closed", "connection reset", "no response", "protocol fault", "still connecting", "failed to read",
     "onnection refused", "onnect refused", "EOF", "roken pipe",

@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 from converters import DeviceError, Format, InputError
 from mobiledistill.devices._adb import Adb, status
+from mobiledistill.devices._android_app import AppRuns, check_app
 from mobiledistill.devices._android_programs import PREPARE, AbiPrograms, Programs
 from mobiledistill.devices._android_tools import ToolRuns
 from mobiledistill.devices._android_visit import ROOT, Visit, abis
@@ -36,8 +37,8 @@ class Android:
     """Measures .tflite and .onnx files on an Android phone's processor.
 
     What you gain: the phone's own milliseconds and memory, with the temperature, battery and clocks they were taken
-    under, and a check that the phone's answers are those of this computer. What you do not: the GPU and the NPU, and
-    what an app around the model costs.
+    under, and a check that the phone's answers are those of this computer. What you do not without ``app``: the GPU and
+    the NPU, and what an app around the model costs.
 
     Every measurement waits until the phone is cool, wakes its screen, runs fresh processes on the cores of the fastest
     cluster and leaves nothing changed behind. What it has copied stays on the phone while the device is open.
@@ -48,14 +49,31 @@ class Android:
         tool: a ``benchmark_model`` or ``onnxruntime_perf_test`` of yours for this phone, which then measures in place
             of our program. You gain its makers' figures; you lose samples (one mean is left of each process), memory
             that compares, and the check of answers, for these tools draw their inputs themselves.
+        app: the APK that you built from ``demo_apps/android``, which then measures in place of our program: what an app
+            sees, and the only way to the GPU and the NPU. It is installed where it is not there yet, and stays.
+        backend: what is to compute, with ``app`` alone: ``"cpu"``, for .tflite ``"gpu"`` or ``"npu"``, for .onnx
+            ``"xnnpack"``, ``"nnapi"`` or ``"qnn"``. What then did is ``Measurement.backend.obtained``.
+
+    Raises:
+        InputError: both a tool and an app are given, or a backend without an app.
     """
 
     formats: Final[tuple[Format, ...]] = ("tflite", "onnx")
 
-    def __init__(self, serial: str, *, programs: Programs | None = None, tool: Path | None = None) -> None:
+    def __init__(
+        self,
+        serial: str,
+        *,
+        programs: Programs | None = None,
+        tool: Path | None = None,
+        app: Path | None = None,
+        backend: str = "cpu",
+    ) -> None:
+        check_app(app, tool, backend)
         self._adb = Adb(serial)
         self._programs = programs
         self._tool = tool
+        self._app, self._backend = app, backend
         self._known_ms: dict[int, dict[str, float]] = {}
         self._lock = FileLock(
             Path(tempfile.gettempdir()) / f"mobiledistill-{hashlib.sha256(serial.encode()).hexdigest()}.lock"
@@ -150,6 +168,14 @@ class Android:
             with self._mine(), Visit(self._adb) as visit:
                 tools = ToolRuns(visit, self._tool, subjects, [one.signature for one in expected], plan)
                 return measure(subjects, plan, tools, known_ms, limit_ms=limit_ms, memory=memory)
+        if self._app is not None:
+            with (
+                self._mine(),
+                Visit(self._adb) as visit,
+                AppRuns(visit, self._app, self._backend, subjects, expected, plan) as app,
+            ):
+                found = measure(subjects, plan, app, known_ms, limit_ms=limit_ms, memory=memory)
+                return [app.checked(index, one) for index, one in enumerate(found)]
         programs = (self._programs or Programs.found()).of(abis(self._adb))
         with self._mine(), Visit(self._adb) as visit:
             bench = _Processes(visit, programs, subjects, expected, plan)
@@ -175,6 +201,7 @@ class _Processes:
     """Our program on the phone, each time in a fresh process."""
 
     path_kind: PathKind = "shell"
+    backend = "cpu"
 
     def __init__(
         self,

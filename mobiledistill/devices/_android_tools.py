@@ -114,6 +114,7 @@ class ToolRuns:
     """A user's tool on the phone, which times each file and the reference once in a process of its own."""
 
     path_kind: PathKind = "shell"
+    backend = "cpu"
 
     def __init__(
         self, visit: Visit, tool: Path, subjects: Sequence[Subject], signatures: Sequence[str], plan: Plan

@@ -210,6 +210,7 @@ class _Processes:
     """Python's runtimes, each time in a fresh process of this machine."""
 
     path_kind: PathKind = "host"
+    backend = "cpu"
 
     def __init__(self, subjects: Sequence[Subject], files: list[dict[str, Any]], plan: Plan) -> None:
         self.device = DeviceInfo(name=Host.name, os=f"{platform.system()} {platform.release()}", cpu=cpu_name())

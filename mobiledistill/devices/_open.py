@@ -16,7 +16,7 @@ __all__ = ["examine", "open"]
 _LATER = ("ios", "browser", "aihub")
 
 
-def open(spec: str = "host", *, tool: Path | None = None) -> Device:
+def open(spec: str = "host", *, tool: Path | None = None, app: Path | None = None, backend: str = "cpu") -> Device:
     """Opens a device by its name.
 
     Example:
@@ -27,6 +27,8 @@ def open(spec: str = "host", *, tool: Path | None = None) -> Device:
         spec: ``"host"``, this machine; ``"adb:SERIAL"``, an Android phone, or ``"adb"``, the only one there is;
             ``"table:host.json"``, a latency table that ``calibrate`` made.
         tool: on an Android phone, a benchmark program of yours that measures in place of ours; see ``Android``.
+        app: on an Android phone, the APK that measures in place of our program; see ``Android``.
+        backend: with ``app``, what is to compute; see ``Android``.
 
     Raises:
         InputError: there is no such device; the message lists those there are. Or a tool is given for another one.
@@ -37,6 +39,8 @@ def open(spec: str = "host", *, tool: Path | None = None) -> Device:
         raise InputError(f"A tool was given for {spec!r}, but only phones run one: give adb:SERIAL, or no tool.")
     if tool is not None and not tool.is_file():
         raise InputError(f"{tool} does not exist; give a benchmark_model or onnxruntime_perf_test for that phone.")
+    if kind != "adb" and (app is not None or backend != "cpu"):
+        raise InputError(f"An app or a backend was given for {spec!r}, but only phones take one: give adb:SERIAL.")
     if spec == Host.name:
         return Host()
     if kind == "table":
@@ -44,7 +48,7 @@ def open(spec: str = "host", *, tool: Path | None = None) -> Device:
 
         return TableDevice(LatencyTable.load(which), spec)
     if kind == "adb":
-        return Android(which or _only_phone(), tool=tool)
+        return Android(which or _only_phone(), tool=tool, app=app, backend=backend)
     if kind in _LATER:
         raise InputError(f"The device {spec!r} is not in this version; it measures on 'host' and 'adb:SERIAL'.")
     raise InputError(

@@ -45,6 +45,8 @@ class Bench(Protocol):
 
     device: DeviceInfo
     path_kind: PathKind
+    backend: str
+    """What is asked to compute."""
 
     def latency(self) -> Mapping[str, Any]:
         """What one fresh process found: ``files`` in the subjects' order, ``references`` and ``versions`` by format.
@@ -236,7 +238,7 @@ def _measurement(
         sha256=_sha256(subject.file),
         format=subject.fmt,
         signature=first["signature"],
-        backend=Backend(asked="cpu", obtained=first["backend"]),
+        backend=Backend(asked=bench.backend, obtained=first["backend"]),
         threads=plan.threads,
         batch=first["batch"],
         samples_ms=samples_ms,
