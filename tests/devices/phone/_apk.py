@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import zipfile
 from pathlib import Path
@@ -32,6 +33,7 @@ def linked(folder: Path, version: int = 1, *, package: str = "mobiledistill.benc
     )
     # The build puts the package in, which a manifest of today does not hold.
     text = (APP / "AndroidManifest.xml").read_text()
+    text = re.sub(r"<uses-native-library [^>]*/>", "", text)  # Android 12's; Debian's aapt2 is of Android 10
     manifest.write_text(text.replace("<manifest ", f'<manifest package="{package}" ', 1))
     subprocess.run(["aapt2", "compile", "--dir", APP / "res", "-o", resources], check=True)
     link = ["aapt2", "link", "-o", apk, "--manifest", manifest, "-I", FRAMEWORK, resources]

@@ -1,0 +1,3 @@
+plugins { id("org.jetbrains.kotlin.jvm") }
+
+kotlin { jvmToolchain(17) }
