@@ -74,7 +74,7 @@ def app(phone: Phone, harness: Path, libraries: dict[str, Path], tmp_path: Path)
 
 def plays(phone: Phone, script: str) -> None:
     """From now on the app makes its folder, and then does this."""
-    phone.set("app", f'cd "$1"; if [ "$2" = prepare ]; then mkdir -p "$3"; exit; fi; cd "$3"; {script}')
+    phone.set("app", f'mkdir -p "$1/$3"; cd "$1/$3"; [ "$2" = prepare ] && exit; {script}')
 
 
 def installs(phone: Phone) -> int:
