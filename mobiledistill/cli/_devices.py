@@ -11,13 +11,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from converters import InputError
 from mobiledistill.cli import _options as options
 
 __all__ = ["EXAMPLE", "PREPARE_EXAMPLE", "add_to", "print_gates"]
 
 EXAMPLE = "Example: mobiledistill devices"
 PREPARE_EXAMPLE = (
-    "Example: mobiledistill devices prepare --compiler ~/Android/Sdk/ndk/27.2.12479018"
+    "Example: mobiledistill devices prepare browser, or for phones:"
+    " mobiledistill devices prepare --compiler ~/Android/Sdk/ndk/27.2.12479018"
     " litert-2.3.0.aar onnxruntime-android-1.32.0.aar"
 )
 
@@ -31,7 +33,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def devices(context: typer.Context, as_json: options.Json = False) -> None:
-    """List what can measure: this computer, and the phones that are connected.
+    """List what can measure: this computer, the phones that are connected, and browsers.
 
     A phone has to allow USB debugging, and needs programs on this computer that are copied to it:
     mobiledistill devices prepare makes them. mobiledistill doctor --device adb:SERIAL looks closer at one.
@@ -53,18 +55,35 @@ def devices(context: typer.Context, as_json: options.Json = False) -> None:
 
 
 def prepare(
-    packages: Annotated[list[Path], typer.Argument(help="Packages that hold the runtimes: .aar, .zip, .whl, or .so.")],
-    compiler: Annotated[Path, typer.Option(help="Folder of an Android NDK, or a C compiler for the phone.")],
+    packages: Annotated[
+        list[Path],
+        typer.Argument(help="Packages that hold the runtimes: .aar, .zip, .whl, or .so; or browser, and no more."),
+    ],
+    compiler: Annotated[
+        Path | None, typer.Option(help="Folder of an Android NDK, or a C compiler for the phone.")
+    ] = None,
     abi: Annotated[str, typer.Option(help="The phone's processor: arm64-v8a, armeabi-v7a or x86_64.")] = "arm64-v8a",
-    folder: Annotated[Path | None, typer.Option(help="Where to; else MOBILEDISTILL_ANDROID, else the cache.")] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="Where to; else MOBILEDISTILL_ANDROID or MOBILEDISTILL_BROWSER, else the cache.")
+    ] = None,
 ) -> None:
     """Make what is copied to phones: our measuring program, and the runtimes out of their makers' packages.
 
+    "browser" stands for what a browser needs: onnxruntime-web and LiteRT.js, which npm fetches in exact versions;
+    archives of npm pack may follow it, and then nothing is fetched.
+
     LiteRT is com.google.ai.edge.litert:litert in Google's Maven repository, ONNX Runtime is
-    com.microsoft.onnxruntime:onnxruntime-android in Maven Central. Nothing is downloaded here.
+    com.microsoft.onnxruntime:onnxruntime-android in Maven Central. Of these nothing is downloaded here.
     """
     from mobiledistill.devices import prepare as make
+    from mobiledistill.devices import prepare_browser
 
+    if packages[0] == Path("browser"):
+        for path in sorted(prepare_browser(packages[1:], folder=folder).folder.glob("*/*")):
+            print(f"{path}  {path.stat().st_size:,} bytes")
+        return
+    if compiler is None:
+        raise InputError("A phone's program is compiled here: name an Android NDK or a compiler with --compiler.")
     made = make(compiler, packages, abi=abi, folder=folder)  # type: ignore[arg-type]  # what it is not, is refused
     for path in sorted(made.folder.iterdir()):
         print(f"{path}  {path.stat().st_size:,} bytes")

@@ -52,7 +52,10 @@ Quantize = Annotated[
     str | None, typer.Option("--quantize", help="How weights are stored: int8, int4, int8or4 (by layer), fp16 or no.")
 ]
 Device = Annotated[
-    str, typer.Option("--device", help="What measures: host, adb:SERIAL; or table:FILE, which predicts latency.")
+    str,
+    typer.Option(
+        "--device", help="What measures: host, adb:SERIAL, browser, browser:lan; or table:FILE, which predicts latency."
+    ),
 ]
 Data = Annotated[Path | None, typer.Option("--data", help="Folder with the data; else MOBILEDISTILL_DATA.")]
 Workdir = Annotated[Path, typer.Option("--workdir", help="Folder for everything a run keeps; the same call resumes.")]

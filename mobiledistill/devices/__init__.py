@@ -1,15 +1,18 @@
-"""Where files are measured: this machine, Android phones by adb; and tables that predict."""
+"""Where files are measured: this machine, Android phones by adb, browsers; and tables that predict."""
 
 from mobiledistill.devices._android import Android
 from mobiledistill.devices._android_prepare import prepare
 from mobiledistill.devices._android_programs import Programs
 from mobiledistill.devices._available import Available, available
 from mobiledistill.devices._base import Device, Subject
+from mobiledistill.devices._browser import Browser
+from mobiledistill.devices._browser_runtimes import Runtimes, prepare_browser
 from mobiledistill.devices._calibrate import calibrate
 from mobiledistill.devices._gates import Gate
 from mobiledistill.devices._host import Host
 from mobiledistill.devices._measurement import (
     Backend,
+    BrowserInfo,
     DeviceInfo,
     LatencyPerUse,
     Measurement,
@@ -28,6 +31,8 @@ __all__ = [
     "Android",
     "Available",
     "Backend",
+    "Browser",
+    "BrowserInfo",
     "Device",
     "DeviceInfo",
     "Gate",
@@ -40,6 +45,7 @@ __all__ = [
     "Programs",
     "Reference",
     "RuntimeInfo",
+    "Runtimes",
     "Subject",
     "TableDevice",
     "Telemetry",
@@ -49,5 +55,6 @@ __all__ = [
     "latency_per_use",
     "open",
     "prepare",
+    "prepare_browser",
     "profile",
 ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from converters import DeviceError
 from mobiledistill.devices._adb import connected
 from mobiledistill.devices._android import Android
+from mobiledistill.devices._browser import Browser
 from mobiledistill.devices._gates import Gate, host_gates
 from mobiledistill.devices._host import Host, cpu_name
 
@@ -37,13 +38,13 @@ class Available:
 
 
 def available() -> tuple[Available, ...]:
-    """This computer, and every phone that adb knows of.
+    """This computer, every phone that adb knows of, and the browser.
 
     Example:
         >>> available()[0].name
         'host'
     """
-    return (_host(), *_phones())
+    return (_host(), *_phones(), _browser())
 
 
 def _host() -> Available:
@@ -72,6 +73,11 @@ def _phones() -> list[Available]:
             continue
         listed.append(Available(name, about, not failed, _told(failed)))
     return listed
+
+
+def _browser() -> Available:
+    failed = _failed(Browser().examine())
+    return Available("browser", "any browser that opens our page", not failed, _told(failed))
 
 
 def _failed(gates: list[Gate]) -> list[Gate]:

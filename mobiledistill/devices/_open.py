@@ -6,12 +6,13 @@ from converters import DeviceError, InputError
 from mobiledistill.devices._adb import connected
 from mobiledistill.devices._android import Android
 from mobiledistill.devices._base import Device
+from mobiledistill.devices._browser import Browser
 from mobiledistill.devices._gates import Gate, host_gates
 from mobiledistill.devices._host import Host
 
 __all__ = ["examine", "open"]
 
-_LATER = ("ios", "browser", "aihub")
+_LATER = ("ios", "aihub")
 
 
 def open(spec: str = "host") -> Device:
@@ -23,7 +24,8 @@ def open(spec: str = "host") -> Device:
 
     Args:
         spec: ``"host"``, this machine; ``"adb:SERIAL"``, an Android phone, or ``"adb"``, the only one there is;
-            ``"table:host.json"``, a latency table that ``calibrate`` made.
+            ``"browser"``, a page that a browser of this computer or of a phone opens, and ``"browser:lan"``, one that
+            the local network reaches; ``"table:host.json"``, a latency table that ``calibrate`` made.
 
     Raises:
         InputError: there is no such device; the message lists those there are.
@@ -38,11 +40,15 @@ def open(spec: str = "host") -> Device:
     kind, _, which = spec.partition(":")
     if kind == "adb":
         return Android(which or _only_phone())
+    if spec in ("browser", "browser:lan"):
+        return Browser(lan=spec == "browser:lan")
     if kind in _LATER:
-        raise InputError(f"The device {spec!r} is not in this version; it measures on 'host' and 'adb:SERIAL'.")
+        raise InputError(
+            f"The device {spec!r} is not in this version; it measures on 'host', 'adb:SERIAL' and 'browser'."
+        )
     raise InputError(
-        f"There is no device {spec!r}; this version measures on 'host', this machine, and on 'adb:SERIAL', an Android"
-        " phone, and predicts by 'table:FILE'."
+        f"There is no device {spec!r}; this version measures on 'host', this machine, on 'adb:SERIAL', an Android"
+        " phone, and on 'browser' or 'browser:lan', and predicts by 'table:FILE'."
     )
 
 
@@ -53,11 +59,11 @@ def examine(spec: str = "host") -> list[Gate]:
         InputError, DeviceError: as ``open``; or the phone does not answer.
     """
     opened = open(spec)
-    if isinstance(opened, Android):
+    if isinstance(opened, Android | Browser):
         return opened.examine()
     if isinstance(opened, Host):
         return host_gates()
-    raise InputError(f"{spec} measures nothing, so there is nothing to look at; give host or adb:SERIAL.")
+    raise InputError(f"{spec} measures nothing, so there is nothing to look at; give host, adb:SERIAL or browser.")
 
 
 def _only_phone() -> str:
