@@ -224,5 +224,5 @@ def _content(archive: tarfile.TarFile, member: str) -> bytes:
     found = archive.getmember(member)
     stream = archive.extractfile(found)
     if stream is None or found.size > _LARGEST_FILE_BYTES:
-        raise InputError(f"{member} in {archive.name} is no plain file of a bearable size; give another archive.")
+        raise InputError(f"{member} is no plain file of a bearable size; give another archive.")
     return stream.read()

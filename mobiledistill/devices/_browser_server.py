@@ -103,7 +103,8 @@ class Server:
         self._page_seen = 0.0
         self._http = _listening(host, port, partial(_Requests, self))
         self._host, self._port = host, self._http.server_address[1]
-        threading.Thread(target=self._http.serve_forever, name="mobiledistill browser", daemon=True).start()
+        serve = partial(self._http.serve_forever, poll_interval=0.05)  # how long closing may take
+        threading.Thread(target=serve, name="mobiledistill browser", daemon=True).start()
 
     @property
     def address(self) -> str:
