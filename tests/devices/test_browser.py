@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save
 from torch import nn
 
 from converters import DeviceError, Format, InputError, Program, convert
 from mobiledistill.devices import Browser, Measurement, Runtimes, Subject, _browser, _browser_server, _runs
 from mobiledistill.devices import open as open_device
+from mobiledistill.devices._host import answers
 from mobiledistill.quantize import post_training
 from tests.devices.browser import Chromium, Visitor
 
@@ -98,8 +100,8 @@ def test_a_student_is_timed_and_answers_as_on_this_computer(
     assert Measurement.from_json(measured.to_json()) == measured
 
 
-def test_the_clock_hardly_shows_in_a_sample(browser: Browser, students: dict[tuple[str, Format], Path]) -> None:
-    measured = browser.measure(students["fp32", "onnx"], "onnx", processes=1, samples=20)
+def test_the_clock_hardly_shows_in_a_sample(browser: Browser, onnx: Path) -> None:
+    measured = browser.measure(onnx, "onnx", processes=1, samples=20)
     assert measured is not None
     assert measured.browser is not None
     sample_ms = measured.p50_ms * measured.browser.runs_per_sample
@@ -107,23 +109,24 @@ def test_the_clock_hardly_shows_in_a_sample(browser: Browser, students: dict[tup
     assert measured.browser.clock_step_ms <= 0.02 * sample_ms  # 1 % of the fastest in the warm-up
 
 
-def test_threads_are_used_where_they_are_asked_for(browser: Browser, students: dict[tuple[str, Format], Path]) -> None:
+def test_threads_are_used_where_they_are_asked_for(browser: Browser, assets: Path) -> None:
     for fmt in browser.formats:
-        measured = browser.measure(students["fp32", fmt], fmt, processes=1, samples=5, threads=2)
+        measured = browser.measure(assets / f"reference.{fmt}", fmt, processes=1, samples=5, threads=2)
         assert measured is not None
         assert measured.backend.obtained == "wasm, 2 threads"
         assert measured.outputs is not None
         assert measured.outputs.same
 
 
-def test_several_files_take_turns(browser: Browser, students: dict[tuple[str, Format], Path], onnx: Path) -> None:
-    subjects = [Subject(students["int8", "onnx"], "onnx"), Subject(onnx, "onnx")]
+def test_several_files_take_turns(browser: Browser, onnx: Path, tflite: Path, tmp_path: Path) -> None:
+    least = convert(Program(nn.ReLU().eval(), {"x": torch.randn(1, 4)}, ("y",)), tmp_path / "least.onnx")
+    subjects = [Subject(least, "onnx"), Subject(onnx, "onnx")]
     small, large = browser.measure_interleaved(subjects, processes=1, samples=25)
-    assert (small.file, large.file) == ("int8.onnx", "reference.onnx")
+    assert (small.file, large.file) == ("least.onnx", "reference.onnx")
     assert small.reference == large.reference
-    assert small.samples_ms != large.samples_ms
+    assert small.p50_ms < large.p50_ms
     with pytest.raises(InputError, match="one format"):
-        browser.measure_interleaved([*subjects, Subject(students["int8", "tflite"], "tflite")])
+        browser.measure_interleaved([*subjects, Subject(tflite, "tflite")])
     with pytest.raises(InputError, match="no file"):
         browser.measure_interleaved([])
 
@@ -145,7 +148,7 @@ def test_inputs_are_those_that_were_given(browser: Browser, tmp_path: Path) -> N
 def test_a_killed_browser_is_one_line_and_the_same_call_goes_on(
     web_runtimes: Runtimes,
     chromium: Chromium,
-    students: dict[tuple[str, Format], Path],
+    onnx: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     device = Browser(port=0, runtimes=web_runtimes, announce=chromium.open)
@@ -153,11 +156,11 @@ def test_a_killed_browser_is_one_line_and_the_same_call_goes_on(
     try:
         threading.Thread(target=_killed_when_at_work, args=(device, chromium), daemon=True).start()
         with pytest.raises(DeviceError, match=r"it said nothing for 5 s.*run it again") as raised:
-            device.measure(students["fp32", "onnx"], "onnx", processes=1, samples=100_000)
+            device.measure(onnx, "onnx", processes=1, samples=100_000)
         assert "\n" not in str(raised.value)
         monkeypatch.undo()
         monkeypatch.setattr(_runs, "_LARGEST_DRIFT", 1e9)
-        measured = device.measure(students["fp32", "onnx"], "onnx", processes=1, samples=5)
+        measured = device.measure(onnx, "onnx", processes=1, samples=5)
         assert measured is not None
         assert measured.verdict == "valid"
     finally:
@@ -173,9 +176,7 @@ def _killed_when_at_work(device: Browser, chromium: Chromium) -> None:
     chromium.kill()
 
 
-def test_a_page_that_is_closed_ends_the_run_at_once(
-    alone: tuple[Browser, list[str]], students: dict[tuple[str, Format], Path]
-) -> None:
+def test_a_page_that_is_closed_ends_the_run_at_once(alone: tuple[Browser, list[str]], onnx: Path) -> None:
     device, told = alone
 
     def closes(page: Visitor, work: dict[str, Any]) -> None:
@@ -183,11 +184,11 @@ def test_a_page_that_is_closed_ends_the_run_at_once(
         assert page.ask("gone", page.page.encode())[0] == 204
 
     with played(told, closes), pytest.raises(DeviceError, match="its page was closed"):
-        device.measure(students["fp32", "onnx"], "onnx", processes=1, samples=2)
+        device.measure(onnx, "onnx", processes=1, samples=2)
 
 
 def test_a_page_that_asks_again_has_lost_its_run(
-    alone: tuple[Browser, list[str]], students: dict[tuple[str, Format], Path], monkeypatch: pytest.MonkeyPatch
+    alone: tuple[Browser, list[str]], onnx: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     device, told = alone
     monkeypatch.setattr(_browser_server, "_POLL_S", 0.1)
@@ -195,18 +196,16 @@ def test_a_page_that_asks_again_has_lost_its_run(
         played(told, lambda page, _: None if page.ask("work")[0] == 204 else pytest.fail("it was given work")),
         pytest.raises(DeviceError, match="its page gave up"),
     ):
-        device.measure(students["fp32", "onnx"], "onnx", processes=1, samples=2)
+        device.measure(onnx, "onnx", processes=1, samples=2)
 
 
-def test_nobody_comes(
-    alone: tuple[Browser, list[str]], students: dict[tuple[str, Format], Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nobody_comes(alone: tuple[Browser, list[str]], onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_browser_server, "_WAIT_FOR_PAGE_S", 0.2)
     with pytest.raises(DeviceError, match="No browser asked for work within"):
-        alone[0].measure(students["fp32", "onnx"], "onnx")
+        alone[0].measure(onnx, "onnx")
 
 
-def test_a_second_page_is_told_so(alone: tuple[Browser, list[str]], students: dict[tuple[str, Format], Path]) -> None:
+def test_a_second_page_is_told_so(alone: tuple[Browser, list[str]], onnx: Path) -> None:
     device, told = alone
 
     def comes_with_another(page: Visitor, work: dict[str, Any]) -> None:
@@ -218,12 +217,10 @@ def test_a_second_page_is_told_so(alone: tuple[Browser, list[str]], students: di
         page.say(work["job"], {"error": {"kind": "failure", "message": "enough"}})
 
     with played(told, comes_with_another), pytest.raises(DeviceError, match="does not run in onnxruntime-web: enough"):
-        device.measure(students["fp32", "onnx"], "onnx", processes=1, samples=2)
+        device.measure(onnx, "onnx", processes=1, samples=2)
 
 
-def test_a_runtime_that_does_not_start_is_one_line(
-    alone: tuple[Browser, list[str]], students: dict[tuple[str, Format], Path]
-) -> None:
+def test_a_runtime_that_does_not_start_is_one_line(alone: tuple[Browser, list[str]], onnx: Path) -> None:
     device, told = alone
 
     def fails(page: Visitor, work: dict[str, Any]) -> None:
@@ -234,39 +231,36 @@ def test_a_runtime_that_does_not_start_is_one_line(
         played(told, fails),
         pytest.raises(DeviceError, match="onnxruntime-web does not start in the browser: no WebAssembly here"),
     ):
-        device.measure(students["fp32", "onnx"], "onnx", processes=1, samples=2)
+        device.measure(onnx, "onnx", processes=1, samples=2)
 
 
 @pytest.mark.parametrize("lacks", ["a sample", "the outputs", "a file"])
-def test_half_an_answer_is_none(
-    alone: tuple[Browser, list[str]], students: dict[tuple[str, Format], Path], lacks: str
-) -> None:
+def test_half_an_answer_is_none(alone: tuple[Browser, list[str]], onnx: Path, lacks: str) -> None:
     device, told = alone
 
-    def answers(page: Visitor, work: dict[str, Any]) -> None:
+    def replies(page: Visitor, work: dict[str, Any]) -> None:
         if lacks != "the outputs":
-            body = _browser.save({"y": np.zeros((1, 10), np.float32)})
+            body = save(answers([Subject(onnx, "onnx")])[0].outputs)
             assert page.ask("outputs/0", body, headers={"X-Job": str(work["job"])})[0] == 204
         result = a_result(2 - (lacks == "a sample"))
         result["files"] *= 1 + (lacks == "a file")
         assert page.say(work["job"], {"result": result}) == 204
 
-    with played(told, answers), pytest.raises(DeviceError, match="not what was asked for"):
-        device.measure(students["fp32", "onnx"], "onnx", processes=1, samples=2)
+    with played(told, replies), pytest.raises(DeviceError, match="not what was asked for"):
+        device.measure(onnx, "onnx", processes=1, samples=2)
 
 
-def test_wrong_answers_make_a_measurement_invalid(
-    alone: tuple[Browser, list[str]], students: dict[tuple[str, Format], Path]
-) -> None:
+def test_wrong_answers_make_a_measurement_invalid(alone: tuple[Browser, list[str]], onnx: Path) -> None:
     device, told = alone
 
     def lies(page: Visitor, work: dict[str, Any]) -> None:
-        body = _browser.save({"y": np.ones((1, 10), np.float32)})
+        due = answers([Subject(onnx, "onnx")])[0].outputs
+        body = save({name: value[..., ::-1].copy() for name, value in due.items()})
         page.ask("outputs/0", body, headers={"X-Job": str(work["job"])})
         page.say(work["job"], {"result": a_result(2)})
 
     with played(told, lies):
-        measured = device.measure(students["fp32", "onnx"], "onnx", processes=1, samples=2)
+        measured = device.measure(onnx, "onnx", processes=1, samples=2)
     assert measured is not None
     assert measured.verdict == "invalid"
     assert measured.reasons[0].startswith("its answers are not this computer's")
@@ -282,9 +276,7 @@ def a_result(samples: int) -> dict[str, Any]:
     )
 
 
-def test_integers_at_a_graphs_ends_are_refused_for_litert(
-    browser: Browser, tmp_path: Path, students: dict[tuple[str, Format], Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_integers_at_a_graphs_ends_are_refused_for_litert(browser: Browser, tmp_path: Path) -> None:
     class Flags(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x > 0
