@@ -1,5 +1,6 @@
-"""Where files are measured: this machine, Android phones by adb; and tables that predict."""
+"""Where files are measured: this machine, Android phones by adb, hosted phones; and tables that predict."""
 
+from mobiledistill.devices._aihub import prepare_aihub
 from mobiledistill.devices._android import Android
 from mobiledistill.devices._android_prepare import prepare
 from mobiledistill.devices._android_programs import Programs
@@ -9,6 +10,7 @@ from mobiledistill.devices._calibrate import calibrate
 from mobiledistill.devices._comparison import LatencyRatio, latency_ratio
 from mobiledistill.devices._gates import Gate
 from mobiledistill.devices._host import Host
+from mobiledistill.devices._hosted import Hosted
 from mobiledistill.devices._measurement import (
     Backend,
     DeviceInfo,
@@ -33,6 +35,7 @@ __all__ = [
     "DeviceInfo",
     "Gate",
     "Host",
+    "Hosted",
     "Interleaving",
     "LatencyPerUse",
     "LatencyRatio",
@@ -53,5 +56,6 @@ __all__ = [
     "latency_ratio",
     "open",
     "prepare",
+    "prepare_aihub",
     "profile",
 ]

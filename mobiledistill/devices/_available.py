@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 from converters import DeviceError
 from mobiledistill.devices._adb import connected
+from mobiledistill.devices._aihub import PREPARE, interpreter
 from mobiledistill.devices._android import Android
 from mobiledistill.devices._gates import Gate, host_gates
 from mobiledistill.devices._host import Host, cpu_name
+from mobiledistill.devices._hosted import hosted_gates
 
 __all__ = ["Available", "available"]
 
@@ -37,13 +39,13 @@ class Available:
 
 
 def available() -> tuple[Available, ...]:
-    """This computer, and every phone that adb knows of.
+    """This computer, every phone that adb knows of, and phones that a service hosts.
 
     Example:
         >>> available()[0].name
         'host'
     """
-    return (_host(), *_phones())
+    return (_host(), *_phones(), _hosted())
 
 
 def _host() -> Available:
@@ -72,6 +74,14 @@ def _phones() -> list[Available]:
             continue
         listed.append(Available(name, about, not failed, _told(failed)))
     return listed
+
+
+def _hosted() -> Available:
+    name, about = "aihub", "phones that Qualcomm AI Hub hosts"
+    if not interpreter().is_file():
+        return Available(name, about, False, f"run {PREPARE}, which installs its client")
+    failed = _failed(hosted_gates())
+    return Available(name, about, not failed, _told(failed))
 
 
 def _failed(gates: list[Gate]) -> list[Gate]:

@@ -187,10 +187,12 @@ class Measurement(Record):
             the median over processes. The runtime itself is loaded before.
         load_warm_ms: the same a second time in the same process.
         first_run_ms: the first call after loading, which often sets things up.
-        peak_memory_bytes: what loading and running added to the process, measured in a pass of its own.
+        peak_memory_bytes: what loading and running added to the process, measured in a pass of its own; of a hosted
+            phone the whole process's, as its service tells it.
         repeated_processes: processes that were thrown away and run again because the machine did not keep its pace.
         outputs: what the device answered beside this computer; None where they are the same machine or nobody looked.
         prediction: where nothing was run but a latency table asked; then ``samples_ms`` are what it holds possible.
+        job_url: where a service that ran it keeps its own account of that.
         verdict: only a valid measurement can meet or miss a limit; ``reasons`` says why it is not valid.
     """
 
@@ -220,6 +222,7 @@ class Measurement(Record):
     first_run_ms: Milliseconds | None = None
     peak_memory_bytes: Annotated[int, Field(ge=0)] | None = None
     repeated_processes: Annotated[int, Field(ge=0)] = 0
+    job_url: str | None = None
     telemetry_before: Telemetry
     telemetry_after: Telemetry
     verdict: Verdict

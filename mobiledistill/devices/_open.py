@@ -10,13 +10,14 @@ from mobiledistill.devices._android import Android
 from mobiledistill.devices._base import Device
 from mobiledistill.devices._gates import Gate, host_gates
 from mobiledistill.devices._host import Host
+from mobiledistill.devices._hosted import Hosted
 
 __all__ = ["examine", "open"]
 
-_LATER = ("ios", "browser", "aihub")
+_LATER = ("ios", "browser")
 
 
-def open(spec: str = "host", *, tool: Path | None = None) -> Device:
+def open(spec: str = "host", *, upload: bool = False, tool: Path | None = None) -> Device:
     """Opens a device by its name.
 
     Example:
@@ -25,7 +26,9 @@ def open(spec: str = "host", *, tool: Path | None = None) -> Device:
 
     Args:
         spec: ``"host"``, this machine; ``"adb:SERIAL"``, an Android phone, or ``"adb"``, the only one there is;
-            ``"table:host.json"``, a latency table that ``calibrate`` made.
+            ``"aihub:Samsung Galaxy S23"``, a phone that Qualcomm AI Hub hosts; ``"table:host.json"``, a latency table
+            that ``calibrate`` made.
+        upload: whether models may be sent to a service; only hosted phones need it.
         tool: on an Android phone, a benchmark program of yours that measures in place of ours; see ``Android``.
 
     Raises:
@@ -45,6 +48,8 @@ def open(spec: str = "host", *, tool: Path | None = None) -> Device:
         return TableDevice(LatencyTable.load(which), spec)
     if kind == "adb":
         return Android(which or _only_phone(), tool=tool)
+    if kind == "aihub":
+        return Hosted(which, upload=upload)
     if kind in _LATER:
         raise InputError(f"The device {spec!r} is not in this version; it measures on 'host' and 'adb:SERIAL'.")
     raise InputError(
@@ -60,7 +65,7 @@ def examine(spec: str = "host") -> list[Gate]:
         InputError, DeviceError: as ``open``; or the phone does not answer.
     """
     opened = open(spec)
-    if isinstance(opened, Android):
+    if isinstance(opened, Android | Hosted):
         return opened.examine()
     if isinstance(opened, Host):
         return host_gates()
