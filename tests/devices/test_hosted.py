@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
+
+import json
 
 import numpy as np
 import pytest
 
 from converters import DeviceError, InputError
 from mobiledistill import devices
+from mobiledistill.cli import main
 from mobiledistill.devices import Hosted, Measurement, _hosted
 from mobiledistill.devices._host import answers
 from tests.devices.aihub import CLIENTS, Service, running
@@ -17,17 +22,36 @@ from tests.devices.aihub import CLIENTS, Service, running
 PHONE = "Samsung Galaxy S23"
 
 
+@pytest.fixture(scope="module")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Service]]:
+    """The service that a release of the client asks; it starts once."""
+    with ExitStack() as stack:
+
+        @cache
+        def started(version: str) -> Service:
+            return stack.enter_context(running(version, tmp_path_factory.mktemp("aihub")))
+
+        yield started
+
+
 @pytest.fixture(params=CLIENTS)
-def every(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
+def every(
+    request: pytest.FixtureRequest, services: Callable[[str], Service], monkeypatch: pytest.MonkeyPatch
+) -> Service:
     """The service, seen by each release of the client."""
-    with running(request.param, tmp_path, monkeypatch) as service:
-        yield service
+    return chosen(services(request.param), monkeypatch)
 
 
 @pytest.fixture
-def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
-    with running(CLIENTS[0], tmp_path, monkeypatch) as service:
-        yield service
+def service(services: Callable[[str], Service], monkeypatch: pytest.MonkeyPatch) -> Service:
+    return chosen(services(CLIENTS[0]), monkeypatch)
+
+
+def chosen(service: Service, monkeypatch: pytest.MonkeyPatch) -> Service:
+    service.start_over()
+    monkeypatch.setenv("MOBILEDISTILL_AIHUB_PYTHON", str(service.python))
+    monkeypatch.setenv("QAIHUB_CLIENT_INI", str(service.ini))
+    return service
 
 
 def measured(path: Path, **options: int) -> Measurement:
@@ -58,7 +82,7 @@ def test_a_file_is_sent_run_timed_and_its_answers_are_checked(every: Service, tf
     assert found.job_url is not None
     assert found.job_url.endswith("/jobs/j1/")
     assert found.outputs is not None
-    assert found.outputs.sqnr_db == 300
+    assert found.outputs.largest_error == 0
     assert Measurement.from_json(found.to_json()) == found
 
 
@@ -103,7 +127,7 @@ def test_a_phone_that_slows_down_is_told(service: Service, tflite: Path) -> None
 
 
 def test_nothing_is_sent_unasked(service: Service, tflite: Path) -> None:
-    with pytest.raises(InputError, match="nothing leaves this computer unasked.*--upload"):
+    with pytest.raises(InputError, match=r"nothing leaves this computer unasked.*--upload"):
         devices.open(f"aihub:{PHONE}").measure(tflite, "tflite")
     assert service.requests == []
 
@@ -125,13 +149,13 @@ def test_a_job_that_stays_in_the_queue_is_given_up(
 ) -> None:
     monkeypatch.setattr(_hosted, "_POLL_S", 0.05)
     every.set(job="PROVISIONING_DEVICE")
-    with pytest.raises(DeviceError, match="still PROVISIONING_DEVICE .*jobs/j1.*wait_s"):
+    with pytest.raises(DeviceError, match=r"still PROVISIONING_DEVICE .*jobs/j1.*wait_s"):
         Hosted(PHONE, upload=True, wait_s=0.1).measure(tflite, "tflite")
 
 
 def test_times_are_told_missing_where_the_job_has_none(service: Service, tflite: Path) -> None:
     service.set(profile={"major_version": 1})
-    with pytest.raises(DeviceError, match="told no times of reference.tflite.*jobs/j1"):
+    with pytest.raises(DeviceError, match=r"told no times of reference\.tflite.*jobs/j1"):
         measured(tflite)
 
 
@@ -139,17 +163,17 @@ def test_without_a_token_nothing_works(
     every: Service, tflite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     every.set(refuse={"GET /api/v1/devices/": [401, "who are you"]})
-    with pytest.raises(DeviceError, match="valid token: Failed to authenticate.*qai-hub configure"):
+    with pytest.raises(DeviceError, match=r"valid token: Failed to authenticate.*qai-hub configure"):
         measured(tflite)
     monkeypatch.setenv("QAIHUB_CLIENT_INI", str(tmp_path / "nowhere.ini"))
-    with pytest.raises(DeviceError, match="valid token: .*nowhere.ini not found.*qai-hub configure") as raised:
+    with pytest.raises(DeviceError, match=r"valid token: .*nowhere.ini not found.*qai-hub configure") as raised:
         measured(tflite)
     assert "\n" not in str(raised.value)
 
 
 def test_a_refusal_is_passed_on(service: Service, tflite: Path) -> None:
     service.set(refuse={"POST /api/v1/jobs/": [400, '{"detail": "The option --foo is unknown."}']})
-    with pytest.raises(DeviceError, match="refuses reference.tflite: The option --foo is unknown"):
+    with pytest.raises(DeviceError, match=r"refuses reference.tflite: The option --foo is unknown"):
         measured(tflite)
 
 
@@ -186,3 +210,37 @@ def test_every_condition_is_looked_at(service: Service) -> None:
     assert not phone.passed
     assert "Google Pixel 8" in phone.advice
     assert set(service.requests) == {"GET /api/v1/devices/"}
+
+
+def test_the_commands_reach_hosted_phones(
+    service: Service, tflite: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = f"aihub:{PHONE}"
+    assert run("profile", tflite, "--device", name, "--upload", "--json") == 0
+    (found,) = json.loads(capsys.readouterr().out).values()
+    assert (found["path_kind"], found["p50_ms"]) == ("cloud", 1.51)
+    assert run("profile", tflite, "--device", name) == 2
+    assert "--upload" in one_line(capsys)
+    assert run("doctor", "--device", name) == 0
+    service.set(refuse={"GET /api/v1/devices/": [401, ""]})
+    assert run("profile", tflite, "--device", name, "--upload") == 4
+    assert "token" in one_line(capsys)
+    assert run("doctor", "--device", name) == 4
+    monkeypatch.setenv("ADB", "/no/such/adb")
+    capsys.readouterr()
+    assert run("devices", "--json") == 0
+    (listed,) = (one for one in json.loads(capsys.readouterr().out) if one["name"] == "aihub")
+    assert not listed["ready"]
+    assert "qai-hub configure" in listed["why"]
+
+
+def run(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    return ended.value.code if isinstance(ended.value.code, int) else 0
+
+
+def one_line(capsys: pytest.CaptureFixture[str]) -> str:
+    said = capsys.readouterr().err.strip()
+    assert "\n" not in said
+    return said

@@ -43,9 +43,16 @@ def environment(version: str) -> Path:
 class Service:
     """What the service answers, which a test sets, and what it was sent."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, python: Path) -> None:
+        self.folder, self.python = folder, python
+        self.ini = folder.with_suffix(".ini")
         self._state: dict[str, Any] = {}
+
+    def start_over(self) -> None:
+        """Forgets what came, and answers as at first."""
+        for path in self.folder.iterdir():
+            path.unlink()
+        self._state = {}
         self.set(
             job="DONE",
             layers=["NPU"] * 3 + ["CPU"],
@@ -75,9 +82,8 @@ class Service:
     @property
     def requests(self) -> list[str]:
         """The method and path of all that came."""
-        log = self.folder / "requests.jsonl"
-        lines = log.read_text().splitlines() if log.exists() else []
-        return [f"{one['method']} {one['path']}" for one in map(json.loads, lines)]
+        log = self.folder / "requests.txt"
+        return log.read_text().splitlines() if log.exists() else []
 
     @property
     def model(self) -> bytes:
@@ -97,18 +103,15 @@ class Service:
 
 
 @contextmanager
-def running(version: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
-    """The service, with everything set so that this release of the client finds it."""
-    python = environment(version)
-    service = Service(folder)
-    with subprocess.Popen([python, "-I", _SERVER, folder], stdout=subprocess.PIPE, text=True) as server:
+def running(version: str, folder: Path) -> Iterator[Service]:
+    """The service, and the environment that asks it."""
+    service = Service(folder, environment(version))
+    with subprocess.Popen([service.python, "-I", _SERVER, folder], stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         try:
             address = f"http://127.0.0.1:{server.stdout.readline().strip()}"
-            ini = folder / "client.ini"
-            ini.write_text(f"[api]\napi_token = secret\napi_url = {address}\nweb_url = {address}\nverbose = True\n")
-            monkeypatch.setenv("QAIHUB_CLIENT_INI", str(ini))
-            monkeypatch.setenv("MOBILEDISTILL_AIHUB_PYTHON", str(python))
+            told = {"api_token": "secret", "api_url": address, "web_url": address, "verbose": "True"}
+            service.ini.write_text("[api]\n" + "".join(f"{name} = {value}\n" for name, value in told.items()))
             yield service
         finally:
             server.kill()

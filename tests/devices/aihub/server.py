@@ -1,7 +1,7 @@
 """Qualcomm AI Hub as its client sees it: answers on a port of this computer, in the client's own protobuf messages.
 
 Run by the interpreter that has qai-hub. The folder given holds ``state.json``, which a test writes, and what came in:
-``requests.jsonl``, ``model``, ``inputs.npz``, ``job-1`` and so on.
+``requests.txt``, ``model``, ``inputs.npz``, ``job-1`` and so on.
 """
 
 from __future__ import annotations
@@ -52,10 +52,8 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self, method: str) -> None:
         url = urlsplit(self.path)
         body = self.body()
-        with (FOLDER / "requests.jsonl").open("a") as log:
-            log.write(
-                json.dumps({"method": method, "path": url.path, "token": self.headers.get("Authorization")}) + "\n"
-            )
+        with (FOLDER / "requests.txt").open("a") as log:
+            log.write(f"{method} {url.path}\n")
         refusal = state().get("refuse", {}).get(f"{method} {url.path}")
         if refusal is not None:
             self.reply(refusal[1].encode(), code=refusal[0])
@@ -71,9 +69,8 @@ class Handler(BaseHTTPRequestHandler):
             self.reply(outputs())
         else:
             message = self.message(method, url.path.removeprefix("/api/v1/").strip("/"), parse_qs(url.query), body)
-            self.reply(
-                b"no such thing" if message is None else message.SerializeToString(), code=200 if message else 404
-            )
+            found = b"no such thing" if message is None else message.SerializeToString()
+            self.reply(found, code=404 if message is None else 200)
 
     def message(self, method: str, path: str, query: dict, body: bytes):
         here = f"http://127.0.0.1:{self.server.server_address[1]}/stored"
@@ -99,13 +96,8 @@ class Handler(BaseHTTPRequestHandler):
             return pb.CreateUpdateResponse(id=f"j{count}")
         if found := re.fullmatch(r"jobs/j(\d+)(/result)?", path):
             return result(int(found[1])) if found[2] else job(int(found[1]))
-        made = {
-            "models": "m1",
-            "datasets": "d1",
-            "models/m1/multipart_upload": "m1",
-            "datasets/d1": "d1",
-            "models/m1": "m1",
-        }
+        made = {"models": "m1", "models/m1": "m1", "models/m1/multipart_upload": "m1"}
+        made |= {"datasets": "d1", "datasets/d1": "d1"}
         return pb.CreateUpdateResponse(id=made[path]) if path in made else None
 
     def body(self) -> bytes:
@@ -160,7 +152,7 @@ def result(number: int):
             found.inference_job_result.detail.CopyFrom(profile())
     else:
         found.profile_job_result.profile_job_id = f"j{number}"
-        found.profile_job_result.detail.CopyFrom(profile())
+        found.profile_job_result.profile.CopyFrom(profile())
     return found
 
 
