@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
-
-import json
 
 import numpy as np
 import pytest
@@ -192,6 +191,12 @@ def test_the_way_to_an_environment_is_told(tflite: Path, tmp_path: Path, monkeyp
     (tmp_path / "python").chmod(0o755)
     with pytest.raises(DeviceError, match="ended without an answer: boom"):
         measured(tflite)
+
+
+def test_an_environment_that_cannot_be_made_says_why(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("no folder")
+    with pytest.raises(InputError, match=r"taken cannot be made an environment: "):
+        devices.prepare_aihub(tmp_path / "taken")
 
 
 def test_arguments_that_do_not_fit_are_refused(tflite: Path) -> None:
