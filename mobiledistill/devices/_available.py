@@ -77,9 +77,9 @@ def _phones() -> list[Available]:
 
 
 def _hosted() -> Available:
-    name, about = "aihub", "phones that Qualcomm AI Hub hosts"
+    name, about = "aihub", "hosted phones"
     if not interpreter().is_file():
-        return Available(name, about, False, f"run {PREPARE}, which installs its client")
+        return Available(name, about, False, f"run {PREPARE}")
     failed = _failed(hosted_gates())
     return Available(name, about, not failed, _told(failed))
 
