@@ -55,7 +55,7 @@ Quantize = Annotated[
     str | None, typer.Option("--quantize", help="How weights are stored: int8, int4, int8or4 (by layer), fp16 or no.")
 ]
 Device = Annotated[
-    str, typer.Option("--device", help="What measures: host, adb:SERIAL, aihub:PHONE; or table:FILE, which predicts.")
+    str, typer.Option("--device", help="What measures: host, adb:SERIAL, ios:UDID, aihub:PHONE, or table:FILE.")
 ]
 Upload = Annotated[bool, typer.Option("--upload", help="Let a hosted phone's service have the model.")]
 Data = Annotated[Path | None, typer.Option("--data", help="Folder with the data; else MOBILEDISTILL_DATA.")]

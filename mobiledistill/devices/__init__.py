@@ -11,6 +11,7 @@ from mobiledistill.devices._comparison import LatencyRatio, latency_ratio
 from mobiledistill.devices._gates import Gate
 from mobiledistill.devices._host import Host
 from mobiledistill.devices._hosted import Hosted
+from mobiledistill.devices._ios import IPhone
 from mobiledistill.devices._measurement import (
     Backend,
     DeviceInfo,
@@ -36,6 +37,7 @@ __all__ = [
     "Gate",
     "Host",
     "Hosted",
+    "IPhone",
     "Interleaving",
     "LatencyPerUse",
     "LatencyRatio",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 
 from converters import DeviceError
@@ -11,6 +12,8 @@ from mobiledistill.devices._android import Android
 from mobiledistill.devices._gates import Gate, host_gates
 from mobiledistill.devices._host import Host, cpu_name
 from mobiledistill.devices._hosted import hosted_gates
+from mobiledistill.devices._ios import IPhone
+from mobiledistill.devices._ios_devicectl import listed
 
 __all__ = ["Available", "available"]
 
@@ -39,13 +42,13 @@ class Available:
 
 
 def available() -> tuple[Available, ...]:
-    """This computer, every phone that adb knows of, and phones that a service hosts.
+    """This computer, every phone that adb or this Mac knows of, and phones that a service hosts.
 
     Example:
         >>> available()[0].name
         'host'
     """
-    return (_host(), *_phones(), _hosted())
+    return (_host(), *_phones(), *_iphones(), _hosted())
 
 
 def _host() -> Available:
@@ -74,6 +77,16 @@ def _phones() -> list[Available]:
             continue
         listed.append(Available(name, about, not failed, _told(failed)))
     return listed
+
+
+def _iphones() -> list[Available]:
+    if shutil.which("xcrun") is None:
+        return []  # no Mac: nothing that could be put right
+    try:
+        found = [(phone, _failed(IPhone(phone.udid).examine())) for phone in listed()]
+    except DeviceError as error:
+        return [Available("ios", "iPhones", False, str(error))]
+    return [Available(f"ios:{phone.udid}", phone.name, not failed, _told(failed)) for phone, failed in found]
 
 
 def _hosted() -> Available:

@@ -11,10 +11,11 @@ from mobiledistill.devices._base import Device
 from mobiledistill.devices._gates import Gate, host_gates
 from mobiledistill.devices._host import Host
 from mobiledistill.devices._hosted import Hosted
+from mobiledistill.devices._ios import IPhone
 
 __all__ = ["examine", "open"]
 
-_LATER = ("ios", "browser")
+_LATER = ("browser",)
 
 
 def open(spec: str = "host", *, upload: bool = False, tool: Path | None = None) -> Device:
@@ -26,8 +27,8 @@ def open(spec: str = "host", *, upload: bool = False, tool: Path | None = None) 
 
     Args:
         spec: ``"host"``, this machine; ``"adb:SERIAL"``, an Android phone, or ``"adb"``, the only one there is;
-            ``"aihub:Samsung Galaxy S23"``, a phone that Qualcomm AI Hub hosts; ``"table:host.json"``, a latency table
-            that ``calibrate`` made.
+            ``"ios:UDID"``, an iPhone on this Mac; ``"aihub:Samsung Galaxy S23"``, a phone that Qualcomm AI Hub hosts;
+            ``"table:host.json"``, a latency table that ``calibrate`` made.
         upload: whether models may be sent to a service; only hosted phones need it.
         tool: on an Android phone, a benchmark program of yours that measures in place of ours; see ``Android``.
 
@@ -50,11 +51,13 @@ def open(spec: str = "host", *, upload: bool = False, tool: Path | None = None) 
         return Android(which or _only_phone(), tool=tool)
     if kind == "aihub":
         return Hosted(which, upload=upload)
+    if kind == "ios":
+        return IPhone(which)
     if kind in _LATER:
         raise InputError(f"The device {spec!r} is not in this version; it measures on 'host' and 'adb:SERIAL'.")
     raise InputError(
-        f"There is no device {spec!r}; this version measures on 'host', this machine, and on 'adb:SERIAL', an Android"
-        " phone, and predicts by 'table:FILE'."
+        f"There is no device {spec!r}; this version measures on 'host', this machine, on 'adb:SERIAL', an Android"
+        " phone, 'ios:UDID', an iPhone, and 'aihub:PHONE', a hosted phone, and predicts by 'table:FILE'."
     )
 
 
@@ -65,11 +68,11 @@ def examine(spec: str = "host") -> list[Gate]:
         InputError, DeviceError: as ``open``; or the phone does not answer.
     """
     opened = open(spec)
-    if isinstance(opened, Android | Hosted):
+    if isinstance(opened, Android | Hosted | IPhone):
         return opened.examine()
     if isinstance(opened, Host):
         return host_gates()
-    raise InputError(f"{spec} measures nothing, so there is nothing to look at; give host or adb:SERIAL.")
+    raise InputError(f"{spec} measures nothing, so there is nothing to look at; give a device that does.")
 
 
 def _only_phone() -> str:
