@@ -9,11 +9,12 @@ MAKEFLAGS += --no-print-directory
 VENV := .venv
 BIN := $(VENV)/bin
 LOG := $(VENV)/install.log
+SPREAD := -n 2 --dist loadfile --no-loadscope-reorder
 PACKAGES := converters demo_apps mobiledistill
 
 # ---------------------------------------------------------------------------------------------------- commands
 
-.PHONY: help demo quick test lint types tests clean
+.PHONY: help demo quick test lint types tests long clean
 
 help: ## lists these commands
 	@echo "make COMMAND, where COMMAND is one of"
@@ -42,8 +43,11 @@ lint: $(VENV)/.installed-dev ## ruff check, ruff format --check
 types: $(VENV)/.installed-dev ## mypy --strict over the three packages
 	@$(call stage,types,mypy,$(BIN)/mypy)
 
-tests: $(VENV)/.installed-dev ## pytest; ARGS="-k budget" chooses
-	@$(call stage,tests,pytest,$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS))
+tests: $(VENV)/.installed-dev ## pytest, but for what takes a minute and more; ARGS="-k budget" chooses
+	@$(call stage,tests,pytest,$(BIN)/pytest -m "not long" $(SPREAD) $(ARGS))
+
+long: $(VENV)/.installed-dev ## pytest, what takes a minute and more; CI runs it too
+	@$(call stage,long,pytest,$(BIN)/pytest -m long $(SPREAD) $(ARGS))
 
 clean: ## removes .venv and what the commands above left behind, runs/ excepted
 	rm -rf $(VENV) dist .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -516,7 +516,7 @@ def schedule():
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_killed_at_five_moments_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
     job = tmp_path / "job.py"
     job.write_text(JOB.format(folder=str(tmp_path / "teacher")))

@@ -26,7 +26,7 @@ def test_ci_runs_what_is_left_to_it() -> None:
     assert all(command in (ROOT / ".ci" / "run").read_text() for command in BY_CI)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_command_runs(tmp_path: Path, fsdd_root: Path) -> None:
     shutil.copytree(ROOT / "docs", tmp_path / "docs")
     (tmp_path / "bin").mkdir()

@@ -23,12 +23,15 @@ PREPARE_EXAMPLE = (
     " litert-2.3.0.aar onnxruntime-android-1.32.0.aar"
 )
 
+AIHUB_EXAMPLE = "Example: mobiledistill devices prepare-aihub"
+
 
 def add_to(app: typer.Typer) -> None:
     """Adds the command and the one below it."""
     group = typer.Typer(invoke_without_command=True, rich_markup_mode=None, add_completion=False, epilog=EXAMPLE)
     group.callback(epilog=EXAMPLE)(devices)
     group.command("prepare", epilog=PREPARE_EXAMPLE)(prepare)
+    group.command("prepare-aihub", epilog=AIHUB_EXAMPLE)(prepare_aihub)
     app.add_typer(group, name="devices")
 
 
@@ -87,6 +90,18 @@ def prepare(
     made = make(compiler, packages, abi=abi, folder=folder)  # type: ignore[arg-type]  # what it is not, is refused
     for path in sorted(made.folder.iterdir()):
         print(f"{path}  {path.stat().st_size:,} bytes")
+
+
+def prepare_aihub(
+    folder: Annotated[Path | None, typer.Option(help="Where to; else the cache.")] = None,
+) -> None:
+    """Make what phones at Qualcomm AI Hub are reached by: a Python environment of its own with their client, qai-hub.
+
+    Pip downloads it. Then tell it the token of your account: its qai-hub configure --api_token TOKEN.
+    """
+    from mobiledistill.devices import prepare_aihub as make
+
+    print(make(folder))
 
 
 def print_gates(name: str) -> bool:

@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import zipfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,7 @@ from converters import (
     ONNX,
     CoreML,
     Details,
+    DeviceError,
     Examination,
     Format,
     InputError,
@@ -41,9 +43,11 @@ from converters import (
 )
 from converters import convert as write
 from converters import verify as prove
+from mobiledistill import devices
 from mobiledistill.cli import _options as options
 from mobiledistill.cli._screen import progress_bars
-from mobiledistill.devices import Measurement
+from mobiledistill.devices import Interleaving, Measurement, Subject, latency_ratio
+from mobiledistill.devices import open as open_device
 from mobiledistill.devices import profile as measure
 
 __all__ = ["CONVERT_EXAMPLE", "PROFILE_EXAMPLE", "VERIFY_EXAMPLE", "convert", "profile", "verify"]
@@ -239,23 +243,54 @@ def _save(path: Path, found: list[Examination]) -> None:
 def profile(
     file: Annotated[Path, typer.Argument(help="A .tflite or .onnx.")],
     device: options.Device = "host",
+    upload: options.Upload = False,
     threads: Annotated[int, typer.Option(help="Threads that the runtime may use.")] = 1,
+    against: Annotated[
+        Path | None, typer.Option("--against", help="Another file of one signature, measured in turns with this one.")
+    ] = None,
+    tool: Annotated[
+        Path | None,
+        typer.Option("--tool", help="On a phone: your benchmark_model or onnxruntime_perf_test, in place of ours."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Compare what was not measured alike, too.")] = False,
     as_json: options.Json = False,
 ) -> None:
     """Measure a file's latency and memory on a device, with the conditions it was taken under."""
-    format_of(file)
-    if not file.exists():
-        raise InputError(f"{file} does not exist; give the path of a model file.")
-    found = measure(file, device, threads=threads)
+    for one in (file, *([against] if against else [])):
+        format_of(one)
+        if not one.exists():
+            raise InputError(f"{one} does not exist; give the path of a model file.")
+    opened = open_device(device, upload=upload, tool=tool)
+    if against is not None:
+        _compared(file, against, opened, threads, force=force, as_json=as_json)
+        return
+    found = measure(file, opened, threads=threads)
     if as_json:
         print(json.dumps({name: json.loads(one.to_json()) for name, one in found.items()}))
         return
     Console().print(_profile_table(found))
 
 
-def _profile_table(found: dict[str, Measurement]) -> Table:
+def _compared(file: Path, against: Path, device: devices.Device, threads: int, *, force: bool, as_json: bool) -> None:
+    """Both in turns, so that whatever slows the device down slows both down."""
+    if not isinstance(device, Interleaving):
+        raise InputError(f"{device.name} measures no files in turns, so it compares none; give host or adb:SERIAL.")
+    subjects = [Subject(path, format_of(path)) for path in (file, against)]
+    if missing := [subject.fmt for subject in subjects if subject.fmt not in device.formats]:
+        raise DeviceError(f"{device.name} does not run {missing[0]}; it runs {', '.join(device.formats)}.")
+    measured, base = device.measure_interleaved(subjects, threads=threads)
+    ratio = latency_ratio(measured, base, force=force)
+    if as_json:
+        both = {"measured": json.loads(measured.to_json()), "against": json.loads(base.to_json())}
+        print(json.dumps({**both, **asdict(ratio)}))
+        return
+    Console().print(_profile_table({str(file): measured, str(against): base}, of="file"))
+    print(f"{file} takes {ratio}")
+
+
+def _profile_table(found: dict[str, Measurement], of: str = "signature") -> Table:
     table = Table(show_edge=False)
-    for heading in ("signature", "p50 ms", "95 % interval", "p90 ms", "load ms", "memory", "verdict"):
+    for heading in (of, "p50 ms", "95 % interval", "p90 ms", "load ms", "memory", "verdict"):
         table.add_column(heading)
     for name, one in found.items():
         low, high = one.ci95_ms

@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import shlex
 import tempfile
-import time
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,32 +15,19 @@ from safetensors.numpy import load_file, save_file
 
 from converters import DeviceError, Format, InputError
 from mobiledistill.devices._adb import Adb, status
-from mobiledistill.devices._android_programs import PREPARE, Programs
-from mobiledistill.devices._android_state import (
-    Battery,
-    Thermal,
-    battery,
-    cores,
-    fastest,
-    is_awake,
-    properties,
-    status_name,
-    thermal,
-)
+from mobiledistill.devices._android_programs import PREPARE, AbiPrograms, Programs
+from mobiledistill.devices._android_tools import ToolRuns
+from mobiledistill.devices._android_visit import ROOT, Visit, abis
 from mobiledistill.devices._base import Inputs, InputsBySignature, Subject
 from mobiledistill.devices._gates import Gate, phone_gates
 from mobiledistill.devices._host import Answers, answers
-from mobiledistill.devices._measurement import DeviceInfo, Measurement, OutputCheck, PathKind, Telemetry
+from mobiledistill.devices._measurement import Measurement, OutputCheck, PathKind, Telemetry
 from mobiledistill.devices._replies import result_of
 from mobiledistill.devices._runs import BLOCK, REFERENCES, RUNTIMES, Plan, measure, one_signature
 
 __all__ = ["Android"]
 
-_ROOT = "/data/local/tmp/mobiledistill"
 _WAIT_FOR_OTHERS_S = 600.0
-_COOL_DOWN_S = 300.0
-_POLL_S = 5.0
-_WARMER_C = 2.0
 _RUN_S = 900.0
 _LARGEST_RESULT_BYTES = 64 << 20
 
@@ -60,13 +45,17 @@ class Android:
     Args:
         serial: as ``adb devices`` prints it.
         programs: what is copied to the phone; None: the folder that the variable ``MOBILEDISTILL_ANDROID`` names.
+        tool: a ``benchmark_model`` or ``onnxruntime_perf_test`` of yours for this phone, which then measures in place
+            of our program. You gain its makers' figures; you lose samples (one mean is left of each process), memory
+            that compares, and the check of answers, for these tools draw their inputs themselves.
     """
 
     formats: Final[tuple[Format, ...]] = ("tflite", "onnx")
 
-    def __init__(self, serial: str, *, programs: Programs | None = None) -> None:
+    def __init__(self, serial: str, *, programs: Programs | None = None, tool: Path | None = None) -> None:
         self._adb = Adb(serial)
         self._programs = programs
+        self._tool = tool
         self._known_ms: dict[int, dict[str, float]] = {}
         self._lock = FileLock(
             Path(tempfile.gettempdir()) / f"mobiledistill-{hashlib.sha256(serial.encode()).hexdigest()}.lock"
@@ -137,10 +126,10 @@ class Android:
         Raises:
             DeviceError: the phone does not answer.
         """
-        abis = _abis(self._adb)
-        found = [Gate("processor", " or ".join(abis), True, "")]
+        processors = abis(self._adb)
+        found = [Gate("processor", " or ".join(processors), True, "")]
         try:
-            programs = (self._programs or Programs.found()).of(abis)
+            programs = (self._programs or Programs.found()).of(processors)
         except DeviceError as error:
             return [*found, Gate("programs", "missing", False, str(error)), *phone_gates(self._adb)]
         seen = {f: f"{RUNTIMES[f]} {programs.version(f)}" for f in self.formats if programs.has(f)}
@@ -150,15 +139,20 @@ class Android:
 
     def close(self) -> None:
         """Removes what was copied to the phone."""
-        self._adb.shell("rm", "-rf", _ROOT)
+        self._adb.shell("rm", "-rf", ROOT)
 
     def _measure(
         self, subjects: Sequence[Subject], plan: Plan, *, limit_ms: float | None = None, memory: bool = True
     ) -> list[Measurement]:
-        expected = answers(subjects)
         known_ms = self._known_ms.setdefault(plan.threads, {})
-        with self._mine(), _Visit(self._adb, self._programs) as visit:
-            bench = _Processes(visit, subjects, expected, plan)
+        expected = answers(subjects)
+        if self._tool is not None:
+            with self._mine(), Visit(self._adb) as visit:
+                tools = ToolRuns(visit, self._tool, subjects, [one.signature for one in expected], plan)
+                return measure(subjects, plan, tools, known_ms, limit_ms=limit_ms, memory=memory)
+        programs = (self._programs or Programs.found()).of(abis(self._adb))
+        with self._mine(), Visit(self._adb) as visit:
+            bench = _Processes(visit, programs, subjects, expected, plan)
             found = measure(subjects, plan, bench, known_ms, limit_ms=limit_ms, memory=memory)
             return [bench.checked(index, one) for index, one in enumerate(found)]
 
@@ -177,112 +171,26 @@ class Android:
             self._lock.release()
 
 
-class _Visit:
-    """What is on the phone for the time of a measurement; everything but copied programs is put back at its end.
-
-    The command that puts settings back lies on the phone before they are changed, so that the next visit can do it
-    where a cable was pulled.
-    """
-
-    def __init__(self, adb: Adb, programs: Programs | None) -> None:
-        self.adb = adb
-        self._given = programs
-        self.folder = f"{_ROOT}/run-{uuid.uuid4().hex[:12]}"
-        self.start: Thermal = Thermal(None, None)
-
-    def __enter__(self) -> _Visit:
-        put_back(self.adb)
-        self.programs = (self._given or Programs.found()).of(_abis(self.adb))
-        self.adb.shell("mkdir", "-p", f"{_ROOT}/files", self.folder)
-        try:
-            self._refuse_unready()
-            self._keep_awake()
-            self.start = self.cool()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with suppress(DeviceError):  # it went away: the next visit puts back what is left
-            put_back(self.adb)
-
-    def lay(self, local: Path) -> str:
-        """Where a program lies on the phone; it is copied where its like is not there yet."""
-        digest = hashlib.sha256(local.read_bytes()).hexdigest()
-        remote = f"{_ROOT}/files/{digest[:24]}/{local.name}"
-        there = self.adb.shell("sha256sum", remote, check=False)
-        if there.code or not there.out.startswith(digest):
-            self.adb.shell("mkdir", "-p", remote.rpartition("/")[0])
-            self.adb.push(local, remote)
-            self.adb.shell("chmod", "755", remote)
-        return remote
-
-    def cool(self) -> Thermal:
-        """Waits until the phone is no warmer than at first and not slowed down.
-
-        Raises:
-            DeviceError: it stays warm.
-        """
-        until = time.monotonic() + _COOL_DOWN_S
-        while True:
-            now = thermal(self.adb.shell("dumpsys", "thermalservice", check=False).out)
-            warmer = now.hottest_c is not None and now.hottest_c > (self.start.hottest_c or 1e9) + _WARMER_C
-            if not now.status and not warmer:
-                return now
-            if time.monotonic() > until:
-                told = f"thermal status {status_name(now.status)}" if now.status else f"{now.hottest_c} degrees"
-                raise DeviceError(
-                    f"{self.adb.serial} stays warm ({told}) after {_COOL_DOWN_S / 60:.0f} minutes; take its case off,"
-                    " let it cool and run it again."
-                )
-            time.sleep(_POLL_S)
-
-    def _refuse_unready(self) -> None:
-        for gate in phone_gates(self.adb):
-            if not gate.passed and not gate.waits:
-                raise DeviceError(f"{self.adb.serial} is not ready: {gate.name} {gate.seen}; {gate.advice}.")
-
-    def _keep_awake(self) -> None:
-        before = self.adb.shell("settings", "get", "global", "stay_on_while_plugged_in").out.strip()
-        awake = is_awake(self.adb.shell("dumpsys", "power").out)
-        back = [f"settings put global stay_on_while_plugged_in {before if before.isdigit() else 0}"]
-        back += ["input keyevent KEYCODE_SLEEP"] if awake is False else []
-        text = "; ".join(back)
-        self.adb.script(f"echo {shlex.quote(text)} > {_ROOT}/put-back.sh", "noting what to put back")
-        self.adb.shell("svc", "power", "stayon", "true")
-        if awake is False:
-            self.adb.shell("input", "keyevent", "KEYCODE_WAKEUP")
-
-
-def _abis(adb: Adb) -> list[str]:
-    """The kinds of programs that the phone runs, the best first."""
-    return adb.shell("getprop", "ro.product.cpu.abilist").out.strip().split(",")
-
-
-def put_back(adb: Adb) -> None:
-    """Puts settings back that a visit changed, and removes its folders; programs and models stay."""
-    there = f"{_ROOT}/put-back.sh"
-    adb.script(f"if [ -f {there} ]; then sh {there}; rm -f {there}; fi; rm -rf {_ROOT}/run-*", "putting things back")
-
-
 class _Processes:
     """Our program on the phone, each time in a fresh process."""
 
     path_kind: PathKind = "shell"
 
-    def __init__(self, visit: _Visit, subjects: Sequence[Subject], expected: Sequence[Answers], plan: Plan) -> None:
+    def __init__(
+        self,
+        visit: Visit,
+        programs: AbiPrograms,
+        subjects: Sequence[Subject],
+        expected: Sequence[Answers],
+        plan: Plan,
+    ) -> None:
         self._visit, self._subjects, self._expected, self._plan = visit, subjects, expected, plan
         self._fmt = subjects[0].fmt
-        listed = visit.adb.script(
-            "for c in /sys/devices/system/cpu/cpu[0-9]*; do"
-            ' echo "${c##*cpu} $(cat $c/cpufreq/cpuinfo_max_freq 2>/dev/null)"; done',
-            "listing cores",
-        )
-        self._cores = fastest(cores(listed.out), plan.threads)
-        self.device = self._described()
-        self._harness = visit.lay(visit.programs.harness)
-        self._library = visit.lay(visit.programs.library(self._fmt))
+        self._cores = visit.fastest(plan.threads)
+        self.device = visit.described(self._cores)
+        self._version = programs.version(self._fmt)
+        self._harness = visit.lay(programs.harness)
+        self._library = visit.lay(programs.library(self._fmt))
         self._reference = visit.lay(REFERENCES[self._fmt])
         self._models = [f"{visit.folder}/{index}-{subject.file.name}" for index, subject in enumerate(subjects)]
         for subject, model in zip(subjects, self._models, strict=True):
@@ -300,7 +208,7 @@ class _Processes:
         return {
             **answer,
             "references": {self._fmt: answer["reference_ns"]},
-            "versions": {self._fmt: answer["version"] or self._visit.programs.version(self._fmt)},
+            "versions": {self._fmt: answer["version"] or self._version},
         }
 
     def peak_memory_bytes(self, index: int) -> int | None:
@@ -308,19 +216,7 @@ class _Processes:
         return None if answer["peak_memory_bytes"] is None else int(answer["peak_memory_bytes"])
 
     def telemetry(self) -> Telemetry:
-        adb, core = self._visit.adb, (self._cores or (0,))[-1]
-        warm: Thermal = thermal(adb.shell("dumpsys", "thermalservice", check=False).out)
-        charge: Battery = battery(adb.shell("dumpsys", "battery", check=False).out)
-        clock = f"/sys/devices/system/cpu/cpu{core}/cpufreq"
-        khz = adb.shell("cat", f"{clock}/scaling_cur_freq", check=False).out.strip()
-        return Telemetry(
-            cpu_mhz=int(khz) / 1000 if khz.isdigit() else None,
-            governor=adb.shell("cat", f"{clock}/scaling_governor", check=False).out.strip() or None,
-            temperature_c=warm.hottest_c,
-            thermal_status=warm.status,
-            battery_percent=charge.level_percent,
-            battery_c=charge.temperature_c,
-        )
+        return self._visit.telemetry(self._cores)
 
     def checked(self, index: int, found: Measurement) -> Measurement:
         """The measurement, with the phone's answers held against this computer's."""
@@ -361,15 +257,3 @@ class _Processes:
                 return ""
             with local.open("rb") as file:
                 return file.read(_LARGEST_RESULT_BYTES).decode(errors="replace")
-
-    def _described(self) -> DeviceInfo:
-        said = properties(self._visit.adb.shell("getprop").out)
-        products = ("product.manufacturer", "product.model", "soc.manufacturer", "soc.model")
-        names = (*products, "build.version.release", "build.fingerprint")
-        maker, model, soc_maker, soc, release, fingerprint = (said.get(f"ro.{name}", "") for name in names)
-        pinned = ",".join(str(core) for core in self._cores)
-        return DeviceInfo(
-            name=f"{maker} {model}".strip() or self._visit.adb.serial,
-            os=f"Android {release} ({fingerprint})",
-            cpu=f"{soc_maker} {soc}".strip() + (f", cores {pinned}" if pinned else ""),
-        )

@@ -131,12 +131,29 @@ class OutputCheck(Record):
         Raises:
             InputError: they differ in names, shapes or kinds.
         """
+        due, answered = _without_the_same_oddities(due, answered)
         found = compare(due, answered)
+        if not all(np.isfinite(value).all() for arrays in (due, answered) for value in arrays.values()):
+            return cls(sqnr_db=-_EQUAL_DB, largest_error=_WORST)
         largest = max(
             float(np.abs(value.astype(np.float64) - answered[name]).max()) / max(float(np.abs(value).max()), 1e-30)
             for name, value in due.items()
         )
         return cls(sqnr_db=min(found.sqnr_db, _EQUAL_DB), largest_error=min(largest, _WORST))
+
+
+def _without_the_same_oddities(due: Arrays, answered: Arrays) -> tuple[Arrays, Arrays]:
+    """Zeros where both are the same infinity, or both no number: an untrained network may overflow everywhere alike."""
+    same = {
+        name: ~np.isfinite(value) & ((value == answered[name]) | (np.isnan(value) & np.isnan(answered[name])))
+        for name, value in due.items()
+        if value.dtype.kind == "f" and name in answered and value.shape == answered[name].shape
+    }
+    cleared = [
+        {name: np.where(same[name], 0.0, value) if name in same else value for name, value in arrays.items()}
+        for arrays in (due, answered)
+    ]
+    return cleared[0], cleared[1]
 
 
 class BrowserInfo(Record):
@@ -189,11 +206,13 @@ class Measurement(Record):
             the median over processes. The runtime itself is loaded before.
         load_warm_ms: the same a second time in the same process.
         first_run_ms: the first call after loading, which often sets things up.
-        peak_memory_bytes: what loading and running added to the process, measured in a pass of its own.
+        peak_memory_bytes: what loading and running added to the process, measured in a pass of its own; of a hosted
+            phone the whole process's, as its service tells it.
         repeated_processes: processes that were thrown away and run again because the machine did not keep its pace.
         outputs: what the device answered beside this computer; None where they are the same machine or nobody looked.
         browser: which one, and how it told the time; None where there was none.
         prediction: where nothing was run but a latency table asked; then ``samples_ms`` are what it holds possible.
+        job_url: where a service that ran it keeps its own account of that.
         verdict: only a valid measurement can meet or miss a limit; ``reasons`` says why it is not valid.
     """
 
@@ -224,6 +243,7 @@ class Measurement(Record):
     first_run_ms: Milliseconds | None = None
     peak_memory_bytes: Annotated[int, Field(ge=0)] | None = None
     repeated_processes: Annotated[int, Field(ge=0)] = 0
+    job_url: str | None = None
     telemetry_before: Telemetry
     telemetry_after: Telemetry
     verdict: Verdict

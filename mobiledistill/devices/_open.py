@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from converters import DeviceError, InputError
 from mobiledistill.devices._adb import connected
 from mobiledistill.devices._android import Android
@@ -9,13 +11,13 @@ from mobiledistill.devices._base import Device
 from mobiledistill.devices._browser import Browser
 from mobiledistill.devices._gates import Gate, host_gates
 from mobiledistill.devices._host import Host
+from mobiledistill.devices._hosted import Hosted
+from mobiledistill.devices._ios import IPhone
 
 __all__ = ["examine", "open"]
 
-_LATER = ("ios", "aihub")
 
-
-def open(spec: str = "host") -> Device:
+def open(spec: str = "host", *, upload: bool = False, tool: Path | None = None) -> Device:
     """Opens a device by its name.
 
     Example:
@@ -24,31 +26,39 @@ def open(spec: str = "host") -> Device:
 
     Args:
         spec: ``"host"``, this machine; ``"adb:SERIAL"``, an Android phone, or ``"adb"``, the only one there is;
-            ``"browser"``, a page that a browser of this computer or of a phone opens, and ``"browser:lan"``, one that
-            the local network reaches; ``"table:host.json"``, a latency table that ``calibrate`` made.
+            ``"ios:UDID"``, an iPhone on this Mac; ``"browser"``, a page that a browser of this computer or of a phone
+            opens, and ``"browser:lan"``, one that the local network reaches; ``"aihub:Samsung Galaxy S23"``, a phone
+            that Qualcomm AI Hub hosts; ``"table:host.json"``, a latency table that ``calibrate`` made.
+        upload: whether models may be sent to a service; only hosted phones need it.
+        tool: on an Android phone, a benchmark program of yours that measures in place of ours; see ``Android``.
 
     Raises:
-        InputError: there is no such device; the message lists those there are.
+        InputError: there is no such device; the message lists those there are. Or a tool is given for another one.
         DeviceError: ``"adb"`` finds no phone, or several.
     """
+    kind, _, which = spec.partition(":")
+    if tool is not None and kind != "adb":
+        raise InputError(f"A tool was given for {spec!r}, but only phones run one: give adb:SERIAL, or no tool.")
+    if tool is not None and not tool.is_file():
+        raise InputError(f"{tool} does not exist; give a benchmark_model or onnxruntime_perf_test for that phone.")
     if spec == Host.name:
         return Host()
-    if spec.startswith("table:"):
+    if kind == "table":
         from mobiledistill.devices._table import LatencyTable, TableDevice
 
-        return TableDevice(LatencyTable.load(spec.partition(":")[2]), spec)
-    kind, _, which = spec.partition(":")
+        return TableDevice(LatencyTable.load(which), spec)
     if kind == "adb":
-        return Android(which or _only_phone())
+        return Android(which or _only_phone(), tool=tool)
     if spec in ("browser", "browser:lan"):
         return Browser(lan=spec == "browser:lan")
-    if kind in _LATER:
-        raise InputError(
-            f"The device {spec!r} is not in this version; it measures on 'host', 'adb:SERIAL' and 'browser'."
-        )
+    if kind == "aihub":
+        return Hosted(which, upload=upload)
+    if kind == "ios":
+        return IPhone(which)
     raise InputError(
         f"There is no device {spec!r}; this version measures on 'host', this machine, on 'adb:SERIAL', an Android"
-        " phone, and on 'browser' or 'browser:lan', and predicts by 'table:FILE'."
+        " phone, 'ios:UDID', an iPhone, 'browser' or 'browser:lan', and 'aihub:PHONE', a hosted phone, and predicts by"
+        " 'table:FILE'."
     )
 
 
@@ -59,11 +69,11 @@ def examine(spec: str = "host") -> list[Gate]:
         InputError, DeviceError: as ``open``; or the phone does not answer.
     """
     opened = open(spec)
-    if isinstance(opened, Android | Browser):
+    if isinstance(opened, Android | Browser | Hosted | IPhone):
         return opened.examine()
     if isinstance(opened, Host):
         return host_gates()
-    raise InputError(f"{spec} measures nothing, so there is nothing to look at; give host, adb:SERIAL or browser.")
+    raise InputError(f"{spec} measures nothing, so there is nothing to look at; give a device that does.")
 
 
 def _only_phone() -> str:

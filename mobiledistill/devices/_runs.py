@@ -141,8 +141,9 @@ class _Runs:
         every = [abs(value) for index in range(len(self)) for value in self._drifts(index, fmt, {})]
         return max(*every, abs(drift(self.reference_ms(fmt))))
 
-    def median_of(self, index: int, field: str) -> float:
-        return float(np.median([answer["files"][index][field] for answer in self._answers]))
+    def median_of(self, index: int, field: str) -> float | None:
+        told = [answer["files"][index][field] for answer in self._answers]
+        return None if None in told else float(np.median(told))
 
     def first(self, index: int) -> dict[str, Any]:
         return dict(self._answers[0]["files"][index])

@@ -59,7 +59,7 @@ def test_networks_are_those_of_the_paper() -> None:
             assert len(zero_shares(small)) in (3, 4)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_short_run_makes_every_row_and_the_next_one_repeats_nothing(tmp_path: Path) -> None:
     if not (Path(os.environ.get("MOBILEDISTILL_DATA", "data")) / "mnist").is_dir():
         pytest.skip("MOBILEDISTILL_DATA names no folder that holds mnist")

@@ -126,7 +126,7 @@ def test_every_method_has_networks_of_every_level() -> None:
         assert method.told(method.levels)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_short_run_fills_the_table_and_the_next_one_repeats_nothing(tmp_path: Path) -> None:
     figures = tmp_path / "peers.json"
 

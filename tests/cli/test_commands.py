@@ -227,6 +227,16 @@ def test_profile_measures(student: Path) -> None:
     assert json.loads(result.stdout)["main"]["p50_ms"] > 0
 
 
+def test_profile_measures_two_files_in_turns(student: Path) -> None:
+    file = student / "student.tflite"
+    result = run("profile", file, "--against", file, "--json", "--force")
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert found["measured"]["sha256"] == found["against"]["sha256"]
+    assert found["ratio"] == pytest.approx(found["measured"]["latency_ms"] / found["against"]["latency_ms"])
+    assert_refused(run("profile", file, "--against", student / "none.tflite"), "none.tflite does not exist")
+
+
 @pytest.mark.parametrize("command", ["convert", "verify", "profile"])
 @pytest.mark.parametrize("suffix", [".tflite", ".onnx"])
 def test_random_bytes_are_refused_in_one_line(student: Path, tmp_path: Path, command: str, suffix: str) -> None:

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import shutil
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -15,9 +11,9 @@ import pytest
 
 import mobiledistill.devices
 from mobiledistill.cli import _files, main
-from mobiledistill.devices import Programs, Runtimes
-from tests.devices.browser import Chromium, Visitor
-from tests.devices.phone import Phone
+from mobiledistill.devices import Programs, _android, _android_visit
+from tests.devices.phone import Faults, Phone
+from tests.devices.phone._fixtures import connect
 
 MODEL = Path(mobiledistill.devices.__file__).parent / "assets" / "reference.tflite"
 
@@ -40,7 +36,7 @@ def test_phones_are_listed_with_what_to_do(
 ) -> None:
     monkeypatch.setenv("MOBILEDISTILL_ANDROID", str(programs.folder))
     assert run("devices", "--json") == 0
-    host, found, _ = json.loads(capsys.readouterr().out)
+    host, found, *_ = json.loads(capsys.readouterr().out)
     assert (host["name"], host["ready"]) == ("host", True)
     assert found == {"name": f"adb:{phone.address}", "about": "Fixture", "ready": True, "why": ""}
     phone.set("battery_level", 12)
@@ -54,7 +50,7 @@ def test_a_phone_without_programs_is_told_how_to_make_them(
 ) -> None:
     monkeypatch.setenv("MOBILEDISTILL_ANDROID", str(tmp_path / "nothing"))
     assert run("devices", "--json") == 0
-    _, found, _ = json.loads(capsys.readouterr().out)
+    _, found, *_ = json.loads(capsys.readouterr().out)
     assert not found["ready"]
     assert "mobiledistill devices prepare" in found["why"]
 
@@ -90,7 +86,7 @@ def test_phones_that_cannot_be_used_yet_are_told_apart(
     adb.chmod(0o755)
     monkeypatch.setenv("ADB", str(adb))
     assert run("devices", "--json") == 0
-    _, first, second, third, _ = json.loads(capsys.readouterr().out)
+    _, first, second, third, *_ = json.loads(capsys.readouterr().out)
     assert [one["name"] for one in (first, second, third)] == ["adb:1A2B3C", "adb:4D5E6F", "adb:7G8H9I"]
     assert "allow this computer" in first["why"]
     assert "plug it in again" in second["why"]
@@ -102,7 +98,7 @@ def test_without_adb_the_list_says_how_to_get_it(
 ) -> None:
     monkeypatch.setenv("ADB", "/no/such/adb")
     assert run("devices", "--json") == 0
-    _, missing, _ = json.loads(capsys.readouterr().out)
+    _, missing, *_ = json.loads(capsys.readouterr().out)
     assert not missing["ready"]
     assert "platform tools" in missing["why"]
 
@@ -145,63 +141,58 @@ def test_a_profile_on_a_phone_is_one_json_object(
     assert "\n" not in said
 
 
-def test_a_browser_is_listed_with_what_it_lacks(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("fault", "state", "said"),
+    [
+        ({"pulled_after_bytes": 3_000_000}, {}, ""),
+        ({"full_after_bytes": 1_000_000}, {}, "has no room"),
+        ({"hanging": "mdharness latency"}, {}, "did not end within"),
+        ({"exits": {"mdharness latency": 137}}, {}, "status 137"),
+        ({"exits": {"mdharness latency": 132}}, {}, "SIGILL"),
+        ({"exits": {"mdharness latency": 1}}, {}, "status 1"),
+        ({}, {"thermal_status": 3}, "stays warm"),
+        ({}, {"setting.global.low_power": 1}, "battery saver"),
+        ({"unauthorized": True}, {}, ""),
+    ],
+    ids=["pulled", "full", "hanging", "killed", "sigill", "failed", "hot", "saving", "unauthorized"],
+)
+def test_every_fault_is_one_line_and_exit_4_and_the_same_command_then_works(
+    phone: Phone,
+    programs: Programs,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    fault: dict[str, object],
+    state: dict[str, int],
+    said: str,
 ) -> None:
-    monkeypatch.setenv("MOBILEDISTILL_BROWSER", str(tmp_path))
-    assert run("devices", "--json") == 0
-    found = json.loads(capsys.readouterr().out)[-1]
-    assert (found["name"], found["ready"]) == ("browser", False)
-    assert "run mobiledistill devices prepare browser" in found["why"]
-    assert run("doctor", "--device", "browser") == 4
-    assert "onnxruntime-web" in capsys.readouterr().out  # the table may fold what stands around it
-    assert run("profile", MODEL, "--device", "browser") == 4
-    said = capsys.readouterr().err.strip()
-    assert "mobiledistill devices prepare browser" in said
-    assert "\n" not in said
+    monkeypatch.setenv("MOBILEDISTILL_ANDROID", str(programs.folder))
+    monkeypatch.setattr(_files, "measure", partial(_files.measure, processes=1, samples=5))
+    monkeypatch.setattr(_android, "_RUN_S", 20.0)
+    monkeypatch.setattr(_android_visit, "_COOL_DOWN_S", 0.2)
+    monkeypatch.setattr(_android_visit, "_POLL_S", 0.05)
+    command = ("profile", MODEL, "--device", f"adb:{phone.address}")
+    before = {name: phone.get(name) for name in state}
+    phone.set("wakefulness", "Asleep")
+    phone.faults = Faults(**fault)  # type: ignore[arg-type]  # each has its field's kind
+    for name, value in state.items():
+        phone.set(name, value)
+    if phone.faults.unauthorized:
+        connect(phone)
 
+    assert run(*command, "--json") == 4
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert said in captured.err
 
-def test_a_browser_with_its_runtimes_is_ready(
-    web_runtimes: Runtimes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("MOBILEDISTILL_BROWSER", str(web_runtimes.folder))
-    assert run("doctor", "--device", "browser") == 0
-    assert "onnxruntime-web 1." in " ".join(capsys.readouterr().out.split())
-
-
-def test_a_phones_program_needs_a_compiler(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("devices", "prepare", "some.aar") == 2
-    assert "--compiler" in capsys.readouterr().err
-
-
-def profiled(runtimes: Runtimes) -> tuple[subprocess.Popen[str], str]:
-    """A command that waits for a browser, and the address that it printed."""
-    words = [sys.executable, "-m", "mobiledistill", "profile", str(MODEL), "--device", "browser", "--json"]
-    environment = {**os.environ, "MOBILEDISTILL_BROWSER": str(runtimes.folder)}
-    started = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-    assert started.stderr is not None
-    for line in started.stderr:
-        if found := re.search(r"http://127\.0\.0\.1:\d+/[\w-]+/", line):
-            return started, found[0]
-    pytest.fail("no address was printed")
-
-
-def test_a_profile_in_a_browser_is_one_json_object(web_runtimes: Runtimes, chromium: Chromium) -> None:
-    started, address = profiled(web_runtimes)
-    chromium.open(address)
-    said, _ = started.communicate(timeout=300)
-    assert started.returncode == 0
-    (found,) = json.loads(said).values()
-    assert (found["path_kind"], found["runtime"]["name"]) == ("browser", "LiteRT.js")
-    assert found["outputs"]["sqnr_db"] > 60
-    assert found["browser"]["runs_per_sample"] >= 1
-
-
-def test_a_browser_that_leaves_ends_the_command_with_4(web_runtimes: Runtimes) -> None:
-    started, address = profiled(web_runtimes)
-    page = Visitor(address)
-    page.work()
-    page.ask("gone", page.page.encode())
-    said, complaint = started.communicate(timeout=60)
-    assert (started.returncode, said) == (4, "")
-    assert "its page was closed" in complaint.strip().splitlines()[-1]
+    phone.faults = Faults()
+    for name, there in before.items():
+        phone.set(name, there)
+    connect(phone)
+    assert run(*command, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["main"]["path_kind"] == "shell"
+    assert phone.get("wakefulness") == "Asleep"
+    assert phone.get("setting.global.stay_on_while_plugged_in") == "0"
+    left = [entry.name for entry in phone.path("/data/local/tmp/mobiledistill").iterdir()]
+    assert left == ["files"]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from converters import DeviceError, Format, InputError, Program, convert
-from mobiledistill.devices import Measurement, Subject, _android, _runs
+from mobiledistill.devices import Measurement, Subject, _android, _android_visit, _runs
 from mobiledistill.devices import open as open_device
 from mobiledistill.devices._android import Android
 from mobiledistill.devices._android_programs import Programs
@@ -24,7 +24,7 @@ STORE = "/data/local/tmp/mobiledistill"
 def _emulation_keeps_no_pace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_runs, "_LARGEST_DRIFT", 1e9)
     monkeypatch.setattr(_runs, "_PREEMPTED_PER_RUN", 1e9)
-    monkeypatch.setattr(_android, "_POLL_S", 0.05)
+    monkeypatch.setattr(_android_visit, "_POLL_S", 0.05)
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def test_the_screen_is_woken_and_sleeps_again(phone: Phone, android: Android, tf
 def test_a_phone_that_is_not_ready_is_refused(
     phone: Phone, android: Android, tflite: Path, monkeypatch: pytest.MonkeyPatch, state: str, value: int, message: str
 ) -> None:
-    monkeypatch.setattr(_android, "_COOL_DOWN_S", 0.2)
+    monkeypatch.setattr(_android_visit, "_COOL_DOWN_S", 0.2)
     phone.set(state, value)
     with pytest.raises(DeviceError, match=message):
         android.measure(tflite, "tflite", processes=1, samples=1)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from mobiledistill.devices import (
     Backend,
     DeviceInfo,
     Measurement,
+    OutputCheck,
     Reference,
     RuntimeInfo,
     Telemetry,
@@ -115,3 +117,13 @@ def test_calls_of_a_signature_that_was_not_measured_are_refused() -> None:
         latency_per_use({"encode": measurement()}, {"step": 12})
     with pytest.raises(InputError, match="no measurement"):
         latency_per_use({})
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+def test_an_output_that_overflows_alike_is_the_same_answer_and_any_other_is_not(odd: float) -> None:
+    due = {"y": np.array([[1.0, odd, 3.0]], np.float32)}
+    assert OutputCheck.of(due, {"y": due["y"].copy()}).same
+    wrong = OutputCheck.of(due, {"y": np.array([[1.0, 2.0, 3.0]], np.float32)})
+    assert not wrong.same
+    assert Measurement.from_json(measurement().with_outputs(wrong).to_json()).verdict == "invalid"
+    assert not OutputCheck.of({"y": np.ones((1, 3), np.float32)}, due).same
