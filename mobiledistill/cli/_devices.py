@@ -11,26 +11,25 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from converters import InputError
 from mobiledistill.cli import _options as options
 
 __all__ = ["EXAMPLE", "PREPARE_EXAMPLE", "add_to", "print_gates"]
 
 EXAMPLE = "Example: mobiledistill devices"
 PREPARE_EXAMPLE = (
-    "Example: mobiledistill devices prepare browser, or for phones:"
-    " mobiledistill devices prepare --compiler ~/Android/Sdk/ndk/27.2.12479018"
+    "Example: mobiledistill devices prepare --compiler ~/Android/Sdk/ndk/27.2.12479018"
     " litert-2.3.0.aar onnxruntime-android-1.32.0.aar"
 )
-
+BROWSER_EXAMPLE = "Example: mobiledistill devices prepare-browser"
 AIHUB_EXAMPLE = "Example: mobiledistill devices prepare-aihub"
 
 
 def add_to(app: typer.Typer) -> None:
-    """Adds the command and the one below it."""
+    """Adds the command and those below it."""
     group = typer.Typer(invoke_without_command=True, rich_markup_mode=None, add_completion=False, epilog=EXAMPLE)
     group.callback(epilog=EXAMPLE)(devices)
     group.command("prepare", epilog=PREPARE_EXAMPLE)(prepare)
+    group.command("prepare-browser", epilog=BROWSER_EXAMPLE)(prepare_browser)
     group.command("prepare-aihub", epilog=AIHUB_EXAMPLE)(prepare_aihub)
     app.add_typer(group, name="devices")
 
@@ -58,37 +57,33 @@ def devices(context: typer.Context, as_json: options.Json = False) -> None:
 
 
 def prepare(
-    packages: Annotated[
-        list[Path],
-        typer.Argument(help="Packages that hold the runtimes: .aar, .zip, .whl, or .so; or browser, and no more."),
-    ],
-    compiler: Annotated[
-        Path | None, typer.Option(help="Folder of an Android NDK, or a C compiler for the phone.")
-    ] = None,
+    packages: Annotated[list[Path], typer.Argument(help="Packages that hold the runtimes: .aar, .zip, .whl, or .so.")],
+    compiler: Annotated[Path, typer.Option(help="Folder of an Android NDK, or a C compiler for the phone.")],
     abi: Annotated[str, typer.Option(help="The phone's processor: arm64-v8a, armeabi-v7a or x86_64.")] = "arm64-v8a",
-    folder: Annotated[
-        Path | None, typer.Option(help="Where to; else MOBILEDISTILL_ANDROID or MOBILEDISTILL_BROWSER, else the cache.")
-    ] = None,
+    folder: Annotated[Path | None, typer.Option(help="Where to; else MOBILEDISTILL_ANDROID, else the cache.")] = None,
 ) -> None:
     """Make what is copied to phones: our measuring program, and the runtimes out of their makers' packages.
 
-    "browser" stands for what a browser needs: onnxruntime-web and LiteRT.js, which npm fetches in exact versions;
-    archives of npm pack may follow it, and then nothing is fetched.
-
     LiteRT is com.google.ai.edge.litert:litert in Google's Maven repository, ONNX Runtime is
-    com.microsoft.onnxruntime:onnxruntime-android in Maven Central. Of these nothing is downloaded here.
+    com.microsoft.onnxruntime:onnxruntime-android in Maven Central. Nothing is downloaded here.
     """
     from mobiledistill.devices import prepare as make
-    from mobiledistill.devices import prepare_browser
 
-    if packages[0] == Path("browser"):
-        for path in sorted(prepare_browser(packages[1:], folder=folder).folder.glob("*/*")):
-            print(f"{path}  {path.stat().st_size:,} bytes")
-        return
-    if compiler is None:
-        raise InputError("A phone's program is compiled here: name an Android NDK or a compiler with --compiler.")
     made = make(compiler, packages, abi=abi, folder=folder)  # type: ignore[arg-type]  # what it is not, is refused
     for path in sorted(made.folder.iterdir()):
+        print(f"{path}  {path.stat().st_size:,} bytes")
+
+
+def prepare_browser(
+    packages: Annotated[
+        list[Path] | None, typer.Argument(help="Archives that npm pack made; then nothing is fetched.")
+    ] = None,
+    folder: Annotated[Path | None, typer.Option(help="Where to; else MOBILEDISTILL_BROWSER, else the cache.")] = None,
+) -> None:
+    """Fetch what browsers run files with: onnxruntime-web and LiteRT.js, in exact versions, by npm."""
+    from mobiledistill.devices import prepare_browser as fetch
+
+    for path in sorted(fetch(packages or (), folder=folder).folder.glob("*/*")):
         print(f"{path}  {path.stat().st_size:,} bytes")
 
 

@@ -17,7 +17,7 @@ from converters import DeviceError, Format, InputError
 
 __all__ = ["PREPARE", "WEB_RUNTIMES", "Runtimes", "WebRuntime", "prepare_browser"]
 
-PREPARE = "mobiledistill devices prepare browser"
+PREPARE = "mobiledistill devices prepare-browser"
 
 _LARGEST_FILE_BYTES = 64 << 20
 _FETCH_S = 600

@@ -25,7 +25,7 @@ def run(*arguments: object) -> int:
     return code if isinstance(code, int) else 0
 
 
-@pytest.mark.parametrize("command", [("devices",), ("devices", "prepare"), ("doctor",)])
+@pytest.mark.parametrize("command", [("devices",), ("devices", "prepare"), ("devices", "prepare-browser"), ("doctor",)])
 def test_help_shows_an_example(command: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(*command, "--help") == 0
     assert "Example: mobiledistill" in capsys.readouterr().out
@@ -40,6 +40,7 @@ def test_phones_are_listed_with_what_to_do(
     assert (host["name"], host["ready"]) == ("host", True)
     assert found == {"name": f"adb:{phone.address}", "about": "Fixture", "ready": True, "why": ""}
     phone.set("battery_level", 12)
+    monkeypatch.setenv("COLUMNS", "200")
     assert run("devices") == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "battery 12 %: charge it" in shown

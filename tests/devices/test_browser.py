@@ -287,7 +287,7 @@ def test_integers_at_a_graphs_ends_are_refused_for_litert(browser: Browser, tmp_
 
 
 def test_runtimes_that_are_not_there_are_named(tmp_path: Path, onnx: Path) -> None:
-    with pytest.raises(DeviceError, match=r"does not hold onnxruntime-web.*mobiledistill devices prepare browser"):
+    with pytest.raises(DeviceError, match=r"does not hold onnxruntime-web.*mobiledistill devices prepare-browser"):
         Browser(runtimes=Runtimes(tmp_path)).measure(onnx, "onnx")
 
 

@@ -90,7 +90,7 @@ def test_they_are_looked_for_where_the_variable_says(tmp_path: Path, monkeypatch
     assert Runtimes.found().folder == tmp_path
     (gate,) = Browser().examine()
     assert (gate.passed, gate.seen) == (False, "no LiteRT.js, no onnxruntime-web")
-    assert gate.advice == "run mobiledistill devices prepare browser"
+    assert gate.advice == "run mobiledistill devices prepare-browser"
     monkeypatch.delenv("MOBILEDISTILL_BROWSER")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert Runtimes.found().folder == tmp_path / "cache" / "mobiledistill" / "browser"
