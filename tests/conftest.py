@@ -10,7 +10,7 @@ from typing import TypeVar
 import pytest
 import torch
 
-pytest_plugins = ["tests.devices.phone._fixtures"]
+pytest_plugins = ["tests.devices.browser._fixtures", "tests.devices.phone._fixtures"]
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 

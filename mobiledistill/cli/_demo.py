@@ -50,6 +50,7 @@ def _command(name: str, demo: Demo) -> Callable[..., None]:
         data: options.Data = None,
         workdir: options.Workdir = Path("runs") / name,
         device: options.Device = "host",
+        upload: options.Upload = False,
         seed: options.Seed = 0,
         quick: options.Quick = False,
         tensorboard: options.TensorBoard = None,
@@ -72,7 +73,14 @@ def _command(name: str, demo: Demo) -> Callable[..., None]:
         with progress_bars(tensorboard) as progress:
             try:
                 done = run_demo(
-                    task, chosen, request, budget, formats=wanted, device=device, workdir=workdir, progress=progress
+                    task,
+                    chosen,
+                    request,
+                    budget,
+                    formats=wanted,
+                    device=options.device_of(device, upload),
+                    workdir=workdir,
+                    progress=progress,
                 )
             except BudgetError as error:
                 if as_json:

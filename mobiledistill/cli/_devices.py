@@ -20,18 +20,22 @@ PREPARE_EXAMPLE = (
     "Example: mobiledistill devices prepare --compiler ~/Android/Sdk/ndk/27.2.12479018"
     " litert-2.3.0.aar onnxruntime-android-1.32.0.aar"
 )
+BROWSER_EXAMPLE = "Example: mobiledistill devices prepare-browser"
+AIHUB_EXAMPLE = "Example: mobiledistill devices prepare-aihub"
 
 
 def add_to(app: typer.Typer) -> None:
-    """Adds the command and the one below it."""
+    """Adds the command and those below it."""
     group = typer.Typer(invoke_without_command=True, rich_markup_mode=None, add_completion=False, epilog=EXAMPLE)
     group.callback(epilog=EXAMPLE)(devices)
     group.command("prepare", epilog=PREPARE_EXAMPLE)(prepare)
+    group.command("prepare-browser", epilog=BROWSER_EXAMPLE)(prepare_browser)
+    group.command("prepare-aihub", epilog=AIHUB_EXAMPLE)(prepare_aihub)
     app.add_typer(group, name="devices")
 
 
 def devices(context: typer.Context, as_json: options.Json = False) -> None:
-    """List what can measure: this computer, and the phones that are connected.
+    """List what can measure: this computer, the phones that are connected, and browsers.
 
     A phone has to allow USB debugging, and needs programs on this computer that are copied to it:
     mobiledistill devices prepare makes them. mobiledistill doctor --device adb:SERIAL looks closer at one.
@@ -68,6 +72,31 @@ def prepare(
     made = make(compiler, packages, abi=abi, folder=folder)  # type: ignore[arg-type]  # what it is not, is refused
     for path in sorted(made.folder.iterdir()):
         print(f"{path}  {path.stat().st_size:,} bytes")
+
+
+def prepare_browser(
+    packages: Annotated[
+        list[Path] | None, typer.Argument(help="Archives that npm pack made; then nothing is fetched.")
+    ] = None,
+    folder: Annotated[Path | None, typer.Option(help="Where to; else MOBILEDISTILL_BROWSER, else the cache.")] = None,
+) -> None:
+    """Fetch what browsers run files with: onnxruntime-web and LiteRT.js, in exact versions, by npm."""
+    from mobiledistill.devices import prepare_browser as fetch
+
+    for path in sorted(fetch(packages or (), folder=folder).folder.glob("*/*")):
+        print(f"{path}  {path.stat().st_size:,} bytes")
+
+
+def prepare_aihub(
+    folder: Annotated[Path | None, typer.Option(help="Where to; else the cache.")] = None,
+) -> None:
+    """Make what phones at Qualcomm AI Hub are reached by: a Python environment of its own with their client, qai-hub.
+
+    Pip downloads it. Then tell it the token of your account: its qai-hub configure --api_token TOKEN.
+    """
+    from mobiledistill.devices import prepare_aihub as make
+
+    print(make(folder))
 
 
 def print_gates(name: str) -> bool:

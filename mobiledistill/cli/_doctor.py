@@ -18,7 +18,7 @@ EXAMPLE = "Example: mobiledistill doctor runs/mine, or: mobiledistill doctor --d
 
 def doctor(
     run: Annotated[Path | None, typer.Argument(help="The work folder of compress, demo or train_model.")] = None,
-    device: Annotated[str | None, typer.Option("--device", help="Or a device: host, adb:SERIAL.")] = None,
+    device: Annotated[str | None, typer.Option("--device", help="Or a device: host, adb:SERIAL, browser ...")] = None,
 ) -> None:
     """Show what the doctor saw while a run trained, and what it did about it; or whether a device is fit to measure.
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from converters import FORMATS, Format, InputError
+from mobiledistill import devices
 from mobiledistill._budget import Budget, parse_bytes, parse_ms
 from mobiledistill.quantize import Fp16, Int4, Int8, Int8Or4, Scheme
 
@@ -27,8 +28,10 @@ __all__ = [
     "Size",
     "TensorBoard",
     "Trust",
+    "Upload",
     "Workdir",
     "budget_of",
+    "device_of",
     "formats_of",
     "scheme_of",
 ]
@@ -52,8 +55,10 @@ Quantize = Annotated[
     str | None, typer.Option("--quantize", help="How weights are stored: int8, int4, int8or4 (by layer), fp16 or no.")
 ]
 Device = Annotated[
-    str, typer.Option("--device", help="What measures: host, adb:SERIAL; or table:FILE, which predicts latency.")
+    str,
+    typer.Option("--device", help="What measures: host, adb:SERIAL, ios:UDID, aihub:PHONE, browser, or table:FILE."),
 ]
+Upload = Annotated[bool, typer.Option("--upload", help="Let a hosted phone's service have the model.")]
 Data = Annotated[Path | None, typer.Option("--data", help="Folder with the data; else MOBILEDISTILL_DATA.")]
 Workdir = Annotated[Path, typer.Option("--workdir", help="Folder for everything a run keeps; the same call resumes.")]
 Seed = Annotated[int, typer.Option("--seed", help="Of everything random.")]
@@ -63,6 +68,11 @@ TensorBoard = Annotated[
 Quick = Annotated[bool, typer.Option("--quick", help="Train and time much less: to see it work, not for the figures.")]
 Trust = Annotated[bool, typer.Option("--trust", help="Open a SavedModel, which can run code.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on standard output.")]
+
+
+def device_of(name: str, upload: bool) -> str | devices.Device:
+    """What measures: its name, or the device itself where models may be sent to it."""
+    return devices.open(name, upload=True) if upload else name
 
 
 def budget_of(

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 
 from converters import DeviceError
 from mobiledistill.devices._adb import connected
+from mobiledistill.devices._aihub import PREPARE, interpreter
 from mobiledistill.devices._android import Android
+from mobiledistill.devices._browser import Browser
 from mobiledistill.devices._gates import Gate, host_gates
 from mobiledistill.devices._host import Host, cpu_name
+from mobiledistill.devices._hosted import hosted_gates
+from mobiledistill.devices._ios import IPhone
+from mobiledistill.devices._ios_devicectl import listed
 
 __all__ = ["Available", "available"]
 
@@ -37,13 +43,13 @@ class Available:
 
 
 def available() -> tuple[Available, ...]:
-    """This computer, and every phone that adb knows of.
+    """This computer, every phone that adb or this Mac knows of, the browser, and phones that a service hosts.
 
     Example:
         >>> available()[0].name
         'host'
     """
-    return (_host(), *_phones())
+    return (_host(), *_phones(), *_iphones(), _browser(), _hosted())
 
 
 def _host() -> Available:
@@ -72,6 +78,29 @@ def _phones() -> list[Available]:
             continue
         listed.append(Available(name, about, not failed, _told(failed)))
     return listed
+
+
+def _browser() -> Available:
+    failed = _failed(Browser().examine())
+    return Available("browser", "any browser that opens our page", not failed, _told(failed))
+
+
+def _iphones() -> list[Available]:
+    if shutil.which("xcrun") is None:
+        return []  # no Mac: nothing that could be put right
+    try:
+        found = [(phone, _failed(IPhone(phone.udid).examine())) for phone in listed()]
+    except DeviceError as error:
+        return [Available("ios", "iPhones", False, str(error))]
+    return [Available(f"ios:{phone.udid}", phone.name, not failed, _told(failed)) for phone, failed in found]
+
+
+def _hosted() -> Available:
+    name, about = "aihub", "hosted phones"
+    if not interpreter().is_file():
+        return Available(name, about, False, f"run {PREPARE}")
+    failed = _failed(hosted_gates())
+    return Available(name, about, not failed, _told(failed))
 
 
 def _failed(gates: list[Gate]) -> list[Gate]:

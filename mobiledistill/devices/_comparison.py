@@ -76,6 +76,7 @@ def _differences(measured: Measurement, base: Measurement) -> list[str]:
         ("processors", measured.device.cpu, base.device.cpu),
         ("systems", measured.device.os, base.device.os),
         ("paths", measured.path_kind, base.path_kind),
+        ("backends", measured.backend.asked, base.backend.asked),
         ("threads", measured.threads, base.threads),
         ("batches", measured.batch, base.batch),
         ("percentiles", measured.percentile, base.percentile),

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from mobiledistill.devices._adb import Adb
 from mobiledistill.devices._android_state import battery, is_awake, status_name, thermal
+from mobiledistill.devices._browser_runtimes import PREPARE, WEB_RUNTIMES, Runtimes
 
-__all__ = ["Gate", "host_gates", "phone_gates"]
+__all__ = ["Gate", "browser_gates", "host_gates", "phone_gates"]
 
 _LEAST_BATTERY_PERCENT = 50
 _SLOW_FROM = 1  # Android's thermal status "light": clocks go down
@@ -85,3 +86,13 @@ def host_gates() -> list[Gate]:
             Gate("other work", told, load < cores, "stop what else computes: times would not count", waits=True)
         )
     return found
+
+
+def browser_gates(runtimes: Runtimes) -> list[Gate]:
+    """Of a browser, as far as this computer knows before one has come."""
+    there = {fmt: runtimes.has(fmt) for fmt in WEB_RUNTIMES}
+    told = ", ".join(
+        f"{runtime.name} {runtime.version}" if there[fmt] else f"no {runtime.name}"
+        for fmt, runtime in WEB_RUNTIMES.items()
+    )
+    return [Gate("runtimes", told, any(there.values()), f"run {PREPARE}")]

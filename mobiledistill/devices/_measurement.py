@@ -15,6 +15,7 @@ from mobiledistill.devices._statistics import RESAMPLES, bootstrap, interval
 
 __all__ = [
     "Backend",
+    "BrowserInfo",
     "DeviceInfo",
     "LatencyPerUse",
     "Measurement",
@@ -155,6 +156,23 @@ def _without_the_same_oddities(due: Arrays, answered: Arrays) -> tuple[Arrays, A
     return cleared[0], cleared[1]
 
 
+class BrowserInfo(Record):
+    """What a file ran in, where that was a browser.
+
+    Attributes:
+        cross_origin_isolated: whether the page had threads and a fine clock.
+        clock_step_ms: the smallest step of its clock.
+        runs_per_sample: so many runs at least were timed together, and a sample is their mean: the clock's step is then
+            about 1 % of them at most. Samples spread less than single runs do.
+    """
+
+    user_agent: str
+    logical_cores: Annotated[int, Field(ge=1)]
+    cross_origin_isolated: bool
+    clock_step_ms: Annotated[float, Field(gt=0)]
+    runs_per_sample: Annotated[int, Field(ge=1)]
+
+
 class Prediction(Record):
     """What a latency table says in place of a measurement.
 
@@ -176,6 +194,7 @@ class Measurement(Record):
 
     One sample is one run of the graph: inputs lie where the runtime reads them, outputs stay where it wrote them. What
     a language's binding adds is left out, as it differs between languages; Python's takes several microseconds a call.
+    Only a browser cannot leave out what its runtime does around a run, in JavaScript.
     ``latency_ms`` is the percentile that was asked for (the median unless said otherwise), with its 95 % interval.
 
     Attributes:
@@ -187,10 +206,13 @@ class Measurement(Record):
             the median over processes. The runtime itself is loaded before.
         load_warm_ms: the same a second time in the same process.
         first_run_ms: the first call after loading, which often sets things up.
-        peak_memory_bytes: what loading and running added to the process, measured in a pass of its own.
+        peak_memory_bytes: what loading and running added to the process, measured in a pass of its own; of a hosted
+            phone the whole process's, as its service tells it.
         repeated_processes: processes that were thrown away and run again because the machine did not keep its pace.
         outputs: what the device answered beside this computer; None where they are the same machine or nobody looked.
+        browser: which one, and how it told the time; None where there was none.
         prediction: where nothing was run but a latency table asked; then ``samples_ms`` are what it holds possible.
+        job_url: where a service that ran it keeps its own account of that.
         verdict: only a valid measurement can meet or miss a limit; ``reasons`` says why it is not valid.
     """
 
@@ -214,12 +236,14 @@ class Measurement(Record):
     drift_first_to_last_third: float
     reference: Reference | None = None
     outputs: OutputCheck | None = None
+    browser: BrowserInfo | None = None
     prediction: Prediction | None = None
     load_cold_ms: Milliseconds | None = None
     load_warm_ms: Milliseconds | None = None
     first_run_ms: Milliseconds | None = None
     peak_memory_bytes: Annotated[int, Field(ge=0)] | None = None
     repeated_processes: Annotated[int, Field(ge=0)] = 0
+    job_url: str | None = None
     telemetry_before: Telemetry
     telemetry_after: Telemetry
     verdict: Verdict

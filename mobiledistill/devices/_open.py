@@ -8,15 +8,16 @@ from converters import DeviceError, InputError
 from mobiledistill.devices._adb import connected
 from mobiledistill.devices._android import Android
 from mobiledistill.devices._base import Device
+from mobiledistill.devices._browser import Browser
 from mobiledistill.devices._gates import Gate, host_gates
 from mobiledistill.devices._host import Host
+from mobiledistill.devices._hosted import Hosted
+from mobiledistill.devices._ios import IPhone
 
 __all__ = ["examine", "open"]
 
-_LATER = ("ios", "browser", "aihub")
 
-
-def open(spec: str = "host", *, tool: Path | None = None, app: Path | None = None, backend: str = "cpu") -> Device:
+def open(spec: str = "host", *, upload: bool = False, tool: Path | None = None) -> Device:
     """Opens a device by its name.
 
     Example:
@@ -25,10 +26,11 @@ def open(spec: str = "host", *, tool: Path | None = None, app: Path | None = Non
 
     Args:
         spec: ``"host"``, this machine; ``"adb:SERIAL"``, an Android phone, or ``"adb"``, the only one there is;
-            ``"table:host.json"``, a latency table that ``calibrate`` made.
+            ``"ios:UDID"``, an iPhone on this Mac; ``"browser"``, a page that a browser of this computer or of a phone
+            opens, and ``"browser:lan"``, one that the local network reaches; ``"aihub:Samsung Galaxy S23"``, a phone
+            that Qualcomm AI Hub hosts; ``"table:host.json"``, a latency table that ``calibrate`` made.
+        upload: whether models may be sent to a service; only hosted phones need it.
         tool: on an Android phone, a benchmark program of yours that measures in place of ours; see ``Android``.
-        app: on an Android phone, the APK that measures in place of our program; see ``Android``.
-        backend: with ``app``, what is to compute; see ``Android``.
 
     Raises:
         InputError: there is no such device; the message lists those there are. Or a tool is given for another one.
@@ -39,8 +41,6 @@ def open(spec: str = "host", *, tool: Path | None = None, app: Path | None = Non
         raise InputError(f"A tool was given for {spec!r}, but only phones run one: give adb:SERIAL, or no tool.")
     if tool is not None and not tool.is_file():
         raise InputError(f"{tool} does not exist; give a benchmark_model or onnxruntime_perf_test for that phone.")
-    if kind != "adb" and (app is not None or backend != "cpu"):
-        raise InputError(f"An app or a backend was given for {spec!r}, but only phones take one: give adb:SERIAL.")
     if spec == Host.name:
         return Host()
     if kind == "table":
@@ -48,12 +48,17 @@ def open(spec: str = "host", *, tool: Path | None = None, app: Path | None = Non
 
         return TableDevice(LatencyTable.load(which), spec)
     if kind == "adb":
-        return Android(which or _only_phone(), tool=tool, app=app, backend=backend)
-    if kind in _LATER:
-        raise InputError(f"The device {spec!r} is not in this version; it measures on 'host' and 'adb:SERIAL'.")
+        return Android(which or _only_phone(), tool=tool)
+    if spec in ("browser", "browser:lan"):
+        return Browser(lan=spec == "browser:lan")
+    if kind == "aihub":
+        return Hosted(which, upload=upload)
+    if kind == "ios":
+        return IPhone(which)
     raise InputError(
-        f"There is no device {spec!r}; this version measures on 'host', this machine, and on 'adb:SERIAL', an Android"
-        " phone, and predicts by 'table:FILE'."
+        f"There is no device {spec!r}; this version measures on 'host', this machine, on 'adb:SERIAL', an Android"
+        " phone, 'ios:UDID', an iPhone, 'browser' or 'browser:lan', and 'aihub:PHONE', a hosted phone, and predicts by"
+        " 'table:FILE'."
     )
 
 
@@ -64,11 +69,11 @@ def examine(spec: str = "host") -> list[Gate]:
         InputError, DeviceError: as ``open``; or the phone does not answer.
     """
     opened = open(spec)
-    if isinstance(opened, Android):
+    if isinstance(opened, Android | Browser | Hosted | IPhone):
         return opened.examine()
     if isinstance(opened, Host):
         return host_gates()
-    raise InputError(f"{spec} measures nothing, so there is nothing to look at; give host or adb:SERIAL.")
+    raise InputError(f"{spec} measures nothing, so there is nothing to look at; give a device that does.")
 
 
 def _only_phone() -> str:

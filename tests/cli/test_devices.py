@@ -1,4 +1,4 @@
-"""``mobiledistill devices`` and ``doctor --device``, with the real adb."""
+"""``mobiledistill devices`` and ``doctor --device``, with the real adb and a real browser."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def run(*arguments: object) -> int:
     return code if isinstance(code, int) else 0
 
 
-@pytest.mark.parametrize("command", [("devices",), ("devices", "prepare"), ("doctor",)])
+@pytest.mark.parametrize("command", [("devices",), ("devices", "prepare"), ("devices", "prepare-browser"), ("doctor",)])
 def test_help_shows_an_example(command: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(*command, "--help") == 0
     assert "Example: mobiledistill" in capsys.readouterr().out
@@ -36,10 +36,11 @@ def test_phones_are_listed_with_what_to_do(
 ) -> None:
     monkeypatch.setenv("MOBILEDISTILL_ANDROID", str(programs.folder))
     assert run("devices", "--json") == 0
-    host, found = json.loads(capsys.readouterr().out)
+    host, found, *_ = json.loads(capsys.readouterr().out)
     assert (host["name"], host["ready"]) == ("host", True)
     assert found == {"name": f"adb:{phone.address}", "about": "Fixture", "ready": True, "why": ""}
     phone.set("battery_level", 12)
+    monkeypatch.setenv("COLUMNS", "200")
     assert run("devices") == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "battery 12 %: charge it" in shown
@@ -50,7 +51,7 @@ def test_a_phone_without_programs_is_told_how_to_make_them(
 ) -> None:
     monkeypatch.setenv("MOBILEDISTILL_ANDROID", str(tmp_path / "nothing"))
     assert run("devices", "--json") == 0
-    _, found = json.loads(capsys.readouterr().out)
+    _, found, *_ = json.loads(capsys.readouterr().out)
     assert not found["ready"]
     assert "mobiledistill devices prepare" in found["why"]
 
@@ -86,7 +87,7 @@ def test_phones_that_cannot_be_used_yet_are_told_apart(
     adb.chmod(0o755)
     monkeypatch.setenv("ADB", str(adb))
     assert run("devices", "--json") == 0
-    _, first, second, third = json.loads(capsys.readouterr().out)
+    _, first, second, third, *_ = json.loads(capsys.readouterr().out)
     assert [one["name"] for one in (first, second, third)] == ["adb:1A2B3C", "adb:4D5E6F", "adb:7G8H9I"]
     assert "allow this computer" in first["why"]
     assert "plug it in again" in second["why"]
@@ -98,7 +99,7 @@ def test_without_adb_the_list_says_how_to_get_it(
 ) -> None:
     monkeypatch.setenv("ADB", "/no/such/adb")
     assert run("devices", "--json") == 0
-    _, missing = json.loads(capsys.readouterr().out)
+    _, missing, *_ = json.loads(capsys.readouterr().out)
     assert not missing["ready"]
     assert "platform tools" in missing["why"]
 

@@ -9,7 +9,6 @@ import pytest
 
 from converters import DeviceError, Format, InputError
 from mobiledistill.devices import Android, Subject, _android_app, _android_visit, _runs
-from mobiledistill.devices import open as open_device
 from mobiledistill.devices._android_app import PACKAGE
 from tests.devices.phone import Phone
 from tests.devices.phone._apk import built
@@ -90,7 +89,7 @@ def left_behind(phone: Phone) -> list[str]:
 def test_the_app_measures_and_its_answers_are_checked(
     app: Phone, apk: Path, model: dict[Format, Path], fmt: Format, backend: str
 ) -> None:
-    device = open_device(f"adb:{app.address}", app=apk, backend=backend)
+    device = Android(app.address, app=apk, backend=backend)
     measured = device.measure(model[fmt], fmt, processes=2, samples=30)
     assert measured is not None
     assert (measured.verdict, measured.path_kind) == ("valid", "app")
@@ -184,8 +183,6 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path, tflite: Path) -> N
         Android("1", app=tflite, tool=tflite)
     with pytest.raises(InputError, match=r"does not exist; build it from demo_apps/android"):
         Android("1", app=tmp_path / "none.apk")
-    with pytest.raises(InputError, match="only phones take one"):
-        open_device("host", app=tflite)
 
 
 def test_a_format_runs_on_its_own_backends(app: Phone, apk: Path, tflite: Path) -> None:

@@ -65,7 +65,7 @@ def asked(folder: Path, **changes: object) -> Configuration:
     return Configuration(samples=45, block=20, files=files, reference=other, **values)  # type: ignore[arg-type]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_core_says_what_our_reader_reads(core: Path, tmp_path: Path) -> None:
     text = said(core, tmp_path, asked(tmp_path))
     found = _checked(_LatencyResult, result_of(text, "", "", "Echo", "here"))
@@ -79,7 +79,7 @@ def test_the_core_says_what_our_reader_reads(core: Path, tmp_path: Path) -> None
     assert all(value.dtype == answered[f"{name}!"].dtype for name, value in given.items())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_core_tells_memory_and_what_does_not_fit(core: Path, tmp_path: Path) -> None:
     whole = asked(tmp_path)
     one = asked(tmp_path, mode="memory", files=whole.files[:1])

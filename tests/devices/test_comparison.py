@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from converters import InputError
-from mobiledistill.devices import DeviceInfo, Host, Reference, RuntimeInfo, Subject, latency_ratio
+from mobiledistill.devices import Backend, DeviceInfo, Host, Reference, RuntimeInfo, Subject, latency_ratio
 from tests.devices.test_measurement import measurement
 
 
@@ -40,6 +40,7 @@ def test_in_turns_what_slows_both_down_is_no_difference() -> None:
         ({"device": DeviceInfo(name="Pixel 8", os="Linux", cpu="some")}, "different devices, host and Pixel 8"),
         ({"runtime": RuntimeInfo(name="LiteRT", version="2.2.0")}, "different runtimes, LiteRT 2.3.0 and LiteRT 2.2.0"),
         ({"threads": 4}, "different threads, 1 and 4"),
+        ({"backend": Backend(asked="gpu", obtained="gpu")}, "different backends, cpu and gpu"),
         ({"percentile": 90.0}, "different percentiles, 50.0 and 90.0"),
         ({"verdict": "throttled", "reasons": ("it was hot",)}, r"a.tflite is throttled \(it was hot\)"),
         ({"verdict": "invalid", "reasons": ("it was busy",)}, r"a.tflite is invalid \(it was busy\)"),
