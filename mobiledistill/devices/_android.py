@@ -13,7 +13,7 @@ from typing import Any, Final
 from filelock import FileLock, Timeout
 from safetensors.numpy import load_file, save_file
 
-from converters import DeviceError, Format, InputError
+from converters import DeviceError, Format
 from mobiledistill.devices._adb import Adb, status
 from mobiledistill.devices._android_app import AppRuns, check_app
 from mobiledistill.devices._android_programs import PREPARE, AbiPrograms, Programs
@@ -24,7 +24,7 @@ from mobiledistill.devices._gates import Gate, phone_gates
 from mobiledistill.devices._host import Answers, answers
 from mobiledistill.devices._measurement import Measurement, OutputCheck, PathKind, Telemetry
 from mobiledistill.devices._replies import result_of
-from mobiledistill.devices._runs import BLOCK, REFERENCES, RUNTIMES, Plan, measure, one_signature
+from mobiledistill.devices._runs import BLOCK, REFERENCES, RUNTIMES, Plan, measure, one_signature, refuse_formats
 
 __all__ = ["Android"]
 
@@ -132,10 +132,7 @@ class Android:
         memory: bool = True,
     ) -> list[Measurement]:
         """Measures several files of one format in turns, as ``Host.measure_interleaved``."""
-        if not subjects:
-            raise InputError("measure_interleaved was given no file; give at least one Subject.")
-        if len({subject.fmt for subject in subjects}) > 1:
-            raise InputError("On a phone files of one format are measured in turns; measure each format on its own.")
+        refuse_formats(subjects, "On a phone")
         return self._measure(subjects, Plan(threads, percentile, processes, samples, processes), memory=memory)
 
     def examine(self) -> list[Gate]:

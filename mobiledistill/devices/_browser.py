@@ -31,7 +31,7 @@ from mobiledistill.devices._measurement import (
     Telemetry,
 )
 from mobiledistill.devices._replies import result_of
-from mobiledistill.devices._runs import BLOCK, REFERENCES, Plan, measure, one_signature
+from mobiledistill.devices._runs import BLOCK, REFERENCES, Plan, measure, one_signature, refuse_formats
 
 __all__ = ["Browser"]
 
@@ -140,10 +140,7 @@ class Browser:
         memory: bool = True,
     ) -> list[Measurement]:
         """Measures several files of one format in turns, as ``Host.measure_interleaved``; memory stays unknown."""
-        if not subjects:
-            raise InputError("measure_interleaved was given no file; give at least one Subject.")
-        if len({subject.fmt for subject in subjects}) > 1:
-            raise InputError("A browser measures files of one format in turns; measure each format on its own.")
+        refuse_formats(subjects, "In a browser")
         return self._measure(subjects, Plan(threads, percentile, processes, samples, processes))
 
     def examine(self) -> list[Gate]:

@@ -28,7 +28,7 @@ from mobiledistill.devices._measurement import (
 )
 from mobiledistill.devices._statistics import drift, percentile, percentile_interval
 
-__all__ = ["BLOCK", "REFERENCES", "RUNTIMES", "Bench", "Plan", "measure", "one_signature"]
+__all__ = ["BLOCK", "REFERENCES", "RUNTIMES", "Bench", "Plan", "measure", "one_signature", "refuse_formats"]
 
 REFERENCES = {name: Path(__file__).parent / "assets" / f"reference.{name}" for name in ("tflite", "onnx")}
 RUNTIMES = {"tflite": "LiteRT", "onnx": "onnxruntime"}
@@ -274,6 +274,18 @@ def _verdict(runs: _Runs, before: Telemetry, after: Telemetry) -> tuple[Verdict,
     if after.thermal_status:
         return "throttled", (f"the phone was warm enough to slow down: thermal status {after.thermal_status}",)
     return "valid", ()
+
+
+def refuse_formats(subjects: Sequence[Subject], where: str) -> None:
+    """Where one runtime at a time is loaded, files of one format take turns.
+
+    Raises:
+        InputError: there is no file, or there are several formats.
+    """
+    if not subjects:
+        raise InputError("measure_interleaved was given no file; give at least one Subject.")
+    if len({subject.fmt for subject in subjects}) > 1:
+        raise InputError(f"{where} files of one format are measured in turns; measure each format on its own.")
 
 
 def one_signature(inputs: Inputs | InputsBySignature | None, signature: str | None) -> tuple[str | None, Inputs | None]:

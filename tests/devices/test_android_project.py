@@ -62,7 +62,7 @@ def asked(folder: Path, **changes: object) -> Configuration:
     other = one.model_copy(update={"outputs": None, "signature": None})
     values = {"run": "run-1", "mode": "latency", "runtime": "litert", "backend": "gpu", "threads": 1} | changes
     files = values.pop("files", (one, other))
-    return Configuration(samples=45, block=20, files=files, reference=other, **values)  # type: ignore[arg-type]
+    return Configuration(samples=45, block=20, files=files, reference=other, **values)  # type: ignore[arg-type]  # of several kinds
 
 
 @pytest.mark.long

@@ -203,7 +203,7 @@ def test_arguments_that_do_not_fit_are_refused(tflite: Path) -> None:
     with pytest.raises(InputError, match="threads is 4"):
         measured(tflite, threads=4)
     with pytest.raises(InputError, match="compute_unit must be one of all, npu"):
-        Hosted(PHONE, compute_unit="tpu")  # type: ignore[arg-type]
+        Hosted(PHONE, compute_unit="tpu")  # type: ignore[arg-type]  # what is no unit
     with pytest.raises(InputError, match="needs a name"):
         devices.open("aihub:")
     assert Hosted(PHONE, upload=True).measure(tflite, "coreml") is None

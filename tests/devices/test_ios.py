@@ -198,7 +198,7 @@ def test_arguments_that_do_not_fit_are_refused(package: Path) -> None:
     with pytest.raises(InputError, match="needs its UDID"):
         devices.open("ios:")
     with pytest.raises(InputError, match="unit must be one of all, cpuAndNeuralEngine"):
-        IPhone(UDID, unit="npu")  # type: ignore[arg-type]
+        IPhone(UDID, unit="npu")  # type: ignore[arg-type]  # what is no unit
     with pytest.raises(InputError, match="has the functions main"):
         IPhone(UDID).measure(package, "coreml", INPUTS, signature="other")
     assert IPhone(UDID).measure(package, "tflite") is None
