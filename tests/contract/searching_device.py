@@ -32,15 +32,17 @@ class Quick:
 
 
 def meets_a_latency_budget(device: Interleaving, folder: Path) -> Measurement:
-    """Compresses to 0.6 of what the uncut network's integers take there; the measurement of the student's file."""
+    """Compresses to half of what the uncut network's integers take there; the measurement of the student's file.
+
+    What else the machine does only ever slows: of three measurements the fastest is the network's own time.
+    """
     torch.manual_seed(0)
     task, quick = Stripes(), Quick(device)
     teacher = train_model(Residual(64), task, Recipe(epochs=1, learning_rate=1e-2), workdir=folder / "teacher")
     images = torch.from_numpy(task.calibration_inputs()["image"])
     (integers, *_) = post_training(Program(teacher, {"image": images[:1]}, ("logits",)), {"image": images})
-    whole = quick.measure(convert(integers, folder / "uncut.tflite"), "tflite")
-    assert whole is not None
-    limit_ms = 0.6 * whole.latency_ms
+    uncut = convert(integers, folder / "uncut.tflite")
+    limit_ms = 0.5 * min(found.latency_ms for _ in range(3) if (found := quick.measure(uncut, "tflite")))
     short = Recipe(epochs=1)
     result = compress(
         teacher,
