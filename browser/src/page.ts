@@ -1,7 +1,8 @@
 // Asks the computer for work, has a worker do it, and sends back what comes out.
 
+import { batteryPercent } from "./battery";
 import { Plot } from "./plot";
-import { textOf, type Message, type Told, type Work } from "./wire";
+import { faultOf, type Message, type Surroundings, type Told, type Work } from "./wire";
 
 const ASK_AGAIN_MS = 1000;
 const STILL_HERE_MS = 5000;
@@ -37,9 +38,11 @@ async function main(): Promise<void> {
 }
 
 async function doWork(work: Work): Promise<void> {
-  for (;;) {
+  const where = work.backend === "webgpu" ? "the GPU" : `${work.threads} thread${work.threads === 1 ? "" : "s"}`;
+  for (let hiddenRuns = 0; ; hiddenRuns++) {
     plot.clear();
-    say(`Measuring a .${work.format} file on ${work.threads} thread${work.threads === 1 ? "" : "s"}…`);
+    say(`Measuring a .${work.format} file on ${where}…`);
+    const batteryBefore = await batteryPercent();
     const awake = await screenLock();
     const watch = new Watch();
     try {
@@ -49,7 +52,12 @@ async function doWork(work: Work): Promise<void> {
         await watch.shown(() => send(work, { phase: "hidden" }));
         continue;
       }
-      await send(work, last);
+      const battery_percent: [number | null, number | null] = [batteryBefore, await batteryPercent()];
+      if (!("result" in last)) await send(work, last);
+      else {
+        const page = { ...last.result.page, hidden_runs: hiddenRuns, battery_percent };
+        await send(work, { result: { ...last.result, page } });
+      }
       say("Waiting for the computer…");
       return;
     } finally {
@@ -60,10 +68,10 @@ async function doWork(work: Work): Promise<void> {
 }
 
 /** Has a worker measure; gives its last message, all others are sent on in their order. */
-function ran(work: Work): Promise<Message> {
+function ran(work: Work): Promise<Message<Surroundings>> {
   const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "classic" });
   let sent = Promise.resolve();
-  return new Promise<Message>((resolve, reject) => {
+  return new Promise<Message<Surroundings>>((resolve, reject) => {
     const queue = (next: () => Promise<void>) => {
       sent = sent.then(next);
       sent.catch(reject);
@@ -81,7 +89,7 @@ function ran(work: Work): Promise<Message> {
     };
     worker.onerror = (event) => {
       event.preventDefault();
-      resolve({ error: { kind: "failure", message: textOf(event.message ?? "its worker did not start") } });
+      resolve(faultOf(event.message ?? "its worker did not start"));
     };
     worker.postMessage(work);
   }).finally(() => worker.terminate());

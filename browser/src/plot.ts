@@ -1,8 +1,8 @@
 // Samples in the order of time: the file's in colour, the reference's in grey.
 
 const WIDTH = 600;
-const HEIGHT = 220;
-const LEFT = 80;
+const HEIGHT = 340;
+const LEFT = 120;
 const SVG = "http://www.w3.org/2000/svg";
 
 export class Plot {
@@ -26,7 +26,7 @@ export class Plot {
       const path = document.createElementNS(SVG, "path");
       const points = values.map((ms, index) => {
         const x = LEFT + (index / Math.max(values.length - 1, 1)) * (WIDTH - LEFT - 10);
-        return `M${x.toFixed(1)} ${(HEIGHT - 15 - (ms / most) * (HEIGHT - 30)).toFixed(1)}m-2 0a2 2 0 1 0 4 0a2 2 0 1 0-4 0`;
+        return `M${x.toFixed(1)} ${(HEIGHT - 15 - (ms / most) * (HEIGHT - 30)).toFixed(1)}m-3 0a3 3 0 1 0 6 0a3 3 0 1 0-6 0`;
       });
       path.setAttribute("class", kind);
       path.setAttribute("d", points.join(""));

@@ -1,16 +1,18 @@
 // One measurement in a worker of its own: a fresh heap and a fresh runtime, as a fresh process is elsewhere.
 
+import { watchedHeap } from "./heap";
 import { start as startLiteRt } from "./litert";
 import { start as startOnnx } from "./onnx";
 import type { Model, Runtime } from "./runtime";
 import { read, write } from "./tensors";
 import { clockStepMs, sample, timed, warmed, type Loads, type Run, type Sampled } from "./timing";
-import { textOf, type Message, type Told, type Work } from "./wire";
+import { faultOf, type Message, type Surroundings, type Told, type Work } from "./wire";
 
 const ALIVE_EVERY_MS = 2000;
 
 interface Loaded {
   model: Model;
+  backend: string;
   run: Run;
   loads: Loads;
 }
@@ -19,15 +21,17 @@ self.onmessage = async ({ data: work }: MessageEvent<Work>) => {
   try {
     await measure(work);
   } catch (error) {
-    tell({ error: { kind: "failure", message: textOf(error) } });
+    tell(faultOf(error));
   }
 };
 
 async function measure(work: Work): Promise<void> {
   tell({ phase: "start" });
+  const heapBytes = watchedHeap();
   const runtime = await (work.format === "onnx" ? startOnnx : startLiteRt)(
     new URL(`runtime/${work.format}/`, self.location.href).href,
     work.threads,
+    work.backend,
   );
   // Not "load": the computer has run these files already, so one that does not load here is not damaged.
   tell({ phase: "inputs" });
@@ -58,7 +62,7 @@ async function measure(work: Work): Promise<void> {
       files: rest.map((one, index) => ({
         ...one,
         signature: work.signatures[index]!,
-        backend: files[index]!.model.backend,
+        backend: files[index]!.backend,
       })),
       reference: first!,
       page: {
@@ -67,6 +71,8 @@ async function measure(work: Work): Promise<void> {
         logical_cores: navigator.hardwareConcurrency,
         cross_origin_isolated: self.crossOriginIsolated,
         clock_step_ms: stepMs,
+        memory_gb: (navigator as { deviceMemory?: number }).deviceMemory ?? null,
+        heap_bytes: heapBytes(),
       },
     },
   });
@@ -84,10 +90,12 @@ async function load(runtime: Runtime, signature: string, model: string, inputs: 
     timesMs.push(performance.now() - started);
   }
   const run = loaded!.bound(given);
+  const firstMs = await timed(run);
   return {
     model: loaded!,
     run,
-    loads: { load_cold_ms: timesMs[0]!, load_warm_ms: timesMs[1]!, first_run_ms: await timed(run) },
+    loads: { load_cold_ms: timesMs[0]!, load_warm_ms: timesMs[1]!, first_run_ms: firstMs },
+    backend: await runtime.obtained(new Uint8Array(bytes)), // last, since it warms up what the others measure
   };
 }
 
@@ -113,7 +121,7 @@ async function fetched(name: string): Promise<ArrayBuffer> {
   return answer.arrayBuffer();
 }
 
-function tell(message: Message): void {
+function tell(message: Message<Surroundings>): void {
   post({ kind: "message", message });
 }
 

@@ -252,6 +252,7 @@ def profile(
         Path | None,
         typer.Option("--tool", help="On a phone: your benchmark_model or onnxruntime_perf_test, in place of ours."),
     ] = None,
+    backend: options.Backend = None,
     force: Annotated[bool, typer.Option("--force", help="Compare what was not measured alike, too.")] = False,
     as_json: options.Json = False,
 ) -> None:
@@ -260,7 +261,7 @@ def profile(
         format_of(one)
         if not one.exists():
             raise InputError(f"{one} does not exist; give the path of a model file.")
-    opened = open_device(device, upload=upload, tool=tool)
+    opened = open_device(device, upload=upload, tool=tool, backend=backend)
     if against is not None:
         _compared(file, against, opened, threads, force=force, as_json=as_json)
         return

@@ -13,6 +13,7 @@ from mobiledistill._budget import Budget, parse_bytes, parse_ms
 from mobiledistill.quantize import Fp16, Int4, Int8, Int8Or4, Scheme
 
 __all__ = [
+    "Backend",
     "Data",
     "Device",
     "Download",
@@ -59,6 +60,9 @@ Device = Annotated[
     typer.Option("--device", help="What measures: host, adb:SERIAL, ios:UDID, aihub:PHONE, browser, or table:FILE."),
 ]
 Upload = Annotated[bool, typer.Option("--upload", help="Let a hosted phone's service have the model.")]
+Backend = Annotated[
+    str | None, typer.Option("--backend", help="What computes, where there is a choice: in a browser wasm or webgpu.")
+]
 Data = Annotated[Path | None, typer.Option("--data", help="Folder with the data; else MOBILEDISTILL_DATA.")]
 Workdir = Annotated[Path, typer.Option("--workdir", help="Folder for everything a run keeps; the same call resumes.")]
 Seed = Annotated[int, typer.Option("--seed", help="Of everything random.")]

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from mobiledistill.devices._base import Inputs, InputsBySignature, Subject
 from mobiledistill.devices._browser_invite import invite, lan_address
 from mobiledistill.devices._browser_runtimes import WEB_RUNTIMES, Runtimes
 from mobiledistill.devices._browser_server import Job, Server
-from mobiledistill.devices._browser_wire import Finished, Result, Work
+from mobiledistill.devices._browser_wire import BrowserBackend, Failed, Finished, Result, Work
 from mobiledistill.devices._gates import Gate, browser_gates
 from mobiledistill.devices._host import Answers, answers
 from mobiledistill.devices._measurement import (
@@ -33,12 +33,13 @@ from mobiledistill.devices._measurement import (
 from mobiledistill.devices._replies import result_of
 from mobiledistill.devices._runs import BLOCK, REFERENCES, Plan, measure, one_signature, refuse_formats
 
-__all__ = ["Browser"]
+__all__ = ["LOOPBACK", "PORT", "Browser"]
 
-_LOOPBACK = "127.0.0.1"
-_PORT = 8391
+LOOPBACK = "127.0.0.1"
+PORT = 8391
 _LARGEST_CLOCK_SHARE = 0.01
 _HEADER_BYTES = 64 << 10
+_COMPUTES: dict[BrowserBackend, str] = {"wasm": "WebAssembly", "webgpu": "WebGPU"}
 _LITERT_KINDS = ("float32", "int32", "uint8")
 _BROWSERS = {  # by the word of theirs in the user agent, the most special first
     "Firefox": "Firefox",
@@ -53,10 +54,10 @@ _BROWSERS = {  # by the word of theirs in the user agent, the most special first
 
 
 class Browser:
-    """Measures .tflite and .onnx files in a browser, on WebAssembly: any phone's, without a cable or an app.
+    """Measures .tflite and .onnx files in a browser, on WebAssembly or WebGPU: any phone's, without a cable or an app.
 
     What you gain: what a web app would take there, with nothing installed. What you do not: what a native app takes,
-    which is less; the memory; the GPU. Never compare the times of both.
+    which is less; the memory. Never compare the times of both.
 
     The first measurement prints an address and waits for a browser to open it; the page stays for all that follow.
     Every process is a fresh worker with a fresh runtime. A browser's clock is coarse: a sample is the mean of so many
@@ -65,9 +66,14 @@ class Browser:
     Args:
         lan: listen in the local network in place of this computer alone; whoever has the address can fetch the model.
             Such a page is given one thread and a coarse clock.
+        backend: what is to compute: ``"wasm"``, the processor, or ``"webgpu"``, the GPU. What then did is
+            ``Measurement.backend.obtained``.
         port: where to listen; another one where it is in use.
         runtimes: where onnxruntime-web and LiteRT.js lie; None: in the user's cache.
         announce: is given the address; None: it is printed on the error stream, with a QR code on a terminal.
+
+    Raises:
+        InputError: there is no such backend, or browsers do not give it to a page of the network.
     """
 
     formats: Final[tuple[Format, ...]] = ("tflite", "onnx")
@@ -76,11 +82,13 @@ class Browser:
         self,
         *,
         lan: bool = False,
-        port: int = _PORT,
+        backend: str = "wasm",
+        port: int = PORT,
         runtimes: Runtimes | None = None,
         announce: Callable[[str], None] | None = None,
     ) -> None:
         self._lan, self._port = lan, port
+        self._backend = _backend(backend, lan)
         self._runtimes = runtimes or Runtimes.found()
         self._announce = announce or partial(invite, lan=lan)
         self._known_ms: dict[int, dict[str, float]] = {}
@@ -167,7 +175,7 @@ class Browser:
             _refuse_kinds(subject, one)
         known_ms = self._known_ms.setdefault(plan.threads, {})
         with self._lock:
-            bench = _Workers(self._serving(), subjects, expected, plan)
+            bench = _Workers(self._serving(), subjects, expected, plan, self._backend)
             found = measure(subjects, plan, bench, known_ms, limit_ms=limit_ms, memory=False)
             return [bench.completed(index, one) for index, one in enumerate(found)]
 
@@ -179,7 +187,7 @@ class Browser:
                 if self._runtimes.has(fmt)
                 for name, path in self._runtimes.files(fmt).items()
             }
-            self._server = Server(lan_address() if self._lan else _LOOPBACK, self._port, files)
+            self._server = Server(lan_address() if self._lan else LOOPBACK, self._port, files)
         if not self._server.seen:
             self._announce(self._server.address)
         return self._server
@@ -189,11 +197,19 @@ class _Workers:
     """Workers of the page, each with a runtime of its own."""
 
     path_kind: PathKind = "browser"
-    backend = "cpu"
     device: DeviceInfo  # known once the page has answered
     _numbers = itertools.count(1)
 
-    def __init__(self, server: Server, subjects: Sequence[Subject], expected: Sequence[Answers], plan: Plan) -> None:
+    def __init__(
+        self,
+        server: Server,
+        subjects: Sequence[Subject],
+        expected: Sequence[Answers],
+        plan: Plan,
+        backend: BrowserBackend,
+    ) -> None:
+        self.backend: str = backend
+        self._asked = backend
         self._server, self._subjects, self._expected, self._plan = server, subjects, expected, plan
         self._fmt = subjects[0].fmt
         self._results: list[Result] = []
@@ -212,6 +228,7 @@ class _Workers:
             job=next(self._numbers),
             format=self._fmt,
             signatures=tuple(one.signature for one in self._expected),
+            backend=self._asked,
             threads=self._plan.threads,
             samples=self._plan.samples,
             block=BLOCK,
@@ -220,6 +237,7 @@ class _Workers:
         sizes = (sum(value.nbytes for value in one.outputs.values()) + _HEADER_BYTES for one in self._expected)
         job = Job(work, self._files, tuple(sizes))
         self._server.run(job)
+        _refuse_backend(job, self._asked)
         said = "\n".join(message.model_dump_json() for message in job.messages)
         names = " or ".join(dict.fromkeys(str(subject.file) for subject in self._subjects))
         result_of(said, "it gave no result", names, runtime.name, "in the browser")
@@ -229,7 +247,7 @@ class _Workers:
         self.device = DeviceInfo(
             name=_browser_name(result.page.user_agent),
             os=result.page.platform or "unknown",
-            cpu=f"{result.page.logical_cores} logical cores, WebAssembly",
+            cpu=f"{result.page.logical_cores} logical cores, {_COMPUTES[self._asked]}",
         )
         batches = [next((len(value) for value in one.inputs.values() if value.ndim), 1) for one in self._expected]
         files = [
@@ -250,20 +268,29 @@ class _Workers:
 
     def completed(self, index: int, found: Measurement) -> Measurement:
         """The measurement with what only a browser has, and its answers held against this computer's."""
-        page = self._results[-1].page
+        first, page = self._results[0].page, self._results[-1].page
         info = BrowserInfo(
             user_agent=page.user_agent,
             logical_cores=page.logical_cores,
             cross_origin_isolated=page.cross_origin_isolated,
             clock_step_ms=page.clock_step_ms,
             runs_per_sample=min(result.files[index].runs_per_sample for result in self._results),
+            memory_gb=page.memory_gb,
+            heap_bytes=max(result.page.heap_bytes for result in self._results),
         )
         runtime = RuntimeInfo(name=WEB_RUNTIMES[self._fmt].name, version=found.runtime.version)
         try:
             check = OutputCheck.of(self._expected[index].outputs, self._outputs[index])
         except InputError as error:
             raise DeviceError(f"The browser's answers do not compare with this computer's: {error}") from None
-        return found.model_copy(update={"browser": info, "runtime": runtime}).with_outputs(check)
+        told = {
+            "browser": info,
+            "runtime": runtime,
+            "repeated_processes": found.repeated_processes + sum(result.page.hidden_runs for result in self._results),
+            "telemetry_before": Telemetry(battery_percent=first.battery_percent[0]),
+            "telemetry_after": Telemetry(battery_percent=page.battery_percent[1]),
+        }
+        return found.model_copy(update=told).with_outputs(check)
 
     def _checked(self, job: Job) -> Result:
         last = job.messages[-1]
@@ -275,6 +302,27 @@ class _Workers:
         if not isinstance(last, Finished) or not complete:
             raise DeviceError("The browser's answer is not what was asked for; close its page, and run it again.")
         return last.result
+
+
+def _backend(name: str, lan: bool) -> BrowserBackend:
+    for known in get_args(BrowserBackend):
+        if name == known == "webgpu" and lan:
+            raise InputError(
+                "The backend 'webgpu' needs a page from this computer itself, and browser:lan serves it in the network;"
+                " use browser with adb reverse."
+            )
+        if name == known:
+            return known  # type: ignore[no-any-return]  # get_args forgets that these are its literals
+    raise InputError(f"There is no backend {name!r} in a browser; give one of {', '.join(get_args(BrowserBackend))}.")
+
+
+def _refuse_backend(job: Job, asked: BrowserBackend) -> None:
+    last = job.messages[-1]
+    if isinstance(last, Failed) and last.error.kind == "backend":
+        raise DeviceError(
+            f"The browser computes nothing on {asked}: {last.error.message.rstrip('.')}. Open the page in another"
+            " browser, or take the backend wasm."
+        )
 
 
 def _plain(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -61,9 +61,14 @@ class WebRuntime:
         return tuple(name for package in self.packages for name in package.files)
 
 
-_ORT = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
+_ORT = (
+    *("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"),
+    *("ort.webgpu.min.mjs", "ort-wasm-simd-threaded.asyncify.mjs", "ort-wasm-simd-threaded.asyncify.wasm"),
+)
 _LITERT = tuple(
-    f"litert_wasm_{kind}internal.{suffix}" for kind in ("", "compat_", "threaded_") for suffix in ("js", "wasm")
+    f"litert_wasm_{kind}internal.{suffix}"
+    for kind in ("", "compat_", "threaded_", "jspi_")  # the last for GPUs
+    for suffix in ("js", "wasm")
 )
 
 WEB_RUNTIMES: dict[Format, WebRuntime] = {

@@ -9,11 +9,14 @@ from pydantic import Field, TypeAdapter
 from converters import Format
 from mobiledistill.devices._record import Record
 
-__all__ = ["MESSAGE", "Failed", "Finished", "Message", "Phase", "Result", "Timed", "Work"]
+__all__ = ["MESSAGE", "BrowserBackend", "Failed", "Finished", "Message", "Phase", "Result", "Timed", "Work"]
+
+BrowserBackend = Literal["wasm", "webgpu"]
 
 _Milliseconds = Annotated[float, Field(ge=0, le=1e9)]
 _Nanoseconds = Annotated[float, Field(ge=0, le=1e15)]
 _Count = Annotated[int, Field(ge=0, le=1_000_000)]
+_Percent = Annotated[int, Field(ge=0, le=100)]
 
 
 class Work(Record):
@@ -26,6 +29,7 @@ class Work(Record):
     job: int
     format: Format
     signatures: tuple[str, ...]
+    backend: BrowserBackend
     threads: int
     samples: int
     block: int
@@ -50,13 +54,24 @@ class TimedFile(Timed):
 
 
 class Page(Record):
-    """What the browser says about itself."""
+    """What the browser says about itself; None for what it does not tell.
+
+    Attributes:
+        memory_gb: the device's, rounded and cut off by the browser.
+        heap_bytes: of the runtime's WebAssembly, with all files loaded.
+        hidden_runs: runs that were thrown away, since the page was hidden in them.
+        battery_percent: before and after.
+    """
 
     user_agent: Annotated[str, Field(max_length=400)]
     platform: Annotated[str, Field(max_length=100)]
     logical_cores: Annotated[int, Field(ge=1, le=4096)]
     cross_origin_isolated: bool
     clock_step_ms: Annotated[float, Field(gt=0, le=1000)]
+    memory_gb: Annotated[float, Field(gt=0, le=1e6)] | None
+    heap_bytes: Annotated[int, Field(ge=0, le=2**40)]
+    hidden_runs: _Count
+    battery_percent: tuple[_Percent | None, _Percent | None]
 
 
 class Result(Record):
@@ -68,9 +83,9 @@ class Result(Record):
 
 
 class Failure(Record):
-    """What went wrong, in one line."""
+    """What went wrong, in one line; ``backend``: the browser does not have the one that was asked for."""
 
-    kind: Literal["failure"]
+    kind: Literal["failure", "backend"]
     message: Annotated[str, Field(max_length=300)]
 
 

@@ -164,6 +164,9 @@ class BrowserInfo(Record):
         clock_step_ms: the smallest step of its clock.
         runs_per_sample: so many runs at least were timed together, and a sample is their mean: the clock's step is then
             about 1 % of them at most. Samples spread less than single runs do.
+        memory_gb: the device's own, as the browser rounds it and cuts it off; None where it does not tell.
+        heap_bytes: the WebAssembly memory of the runtime with all files loaded, most of it the runtime's own: it begins
+            with room for small models and grows in steps, so it is no model's memory.
     """
 
     user_agent: str
@@ -171,6 +174,8 @@ class BrowserInfo(Record):
     cross_origin_isolated: bool
     clock_step_ms: Annotated[float, Field(gt=0)]
     runs_per_sample: Annotated[int, Field(ge=1)]
+    memory_gb: float | None = None
+    heap_bytes: Annotated[int, Field(ge=0)] | None = None
 
 
 class Prediction(Record):

@@ -17,7 +17,7 @@ from mobiledistill.devices._ios import IPhone
 __all__ = ["examine", "open"]
 
 
-def open(spec: str = "host", *, upload: bool = False, tool: Path | None = None) -> Device:
+def open(spec: str = "host", *, upload: bool = False, tool: Path | None = None, backend: str | None = None) -> Device:
     """Opens a device by its name.
 
     Example:
@@ -31,9 +31,11 @@ def open(spec: str = "host", *, upload: bool = False, tool: Path | None = None) 
             that Qualcomm AI Hub hosts; ``"table:host.json"``, a latency table that ``calibrate`` made.
         upload: whether models may be sent to a service; only hosted phones need it.
         tool: on an Android phone, a benchmark program of yours that measures in place of ours; see ``Android``.
+        backend: what is to compute, where there is a choice: in a browser ``"wasm"`` or ``"webgpu"``; None: its first.
 
     Raises:
-        InputError: there is no such device; the message lists those there are. Or a tool is given for another one.
+        InputError: there is no such device; the message lists those there are. Or a tool or a backend
+            is given for one that has none.
         DeviceError: ``"adb"`` finds no phone, or several.
     """
     kind, _, which = spec.partition(":")
@@ -41,6 +43,8 @@ def open(spec: str = "host", *, upload: bool = False, tool: Path | None = None) 
         raise InputError(f"A tool was given for {spec!r}, but only phones run one: give adb:SERIAL, or no tool.")
     if tool is not None and not tool.is_file():
         raise InputError(f"{tool} does not exist; give a benchmark_model or onnxruntime_perf_test for that phone.")
+    if backend is not None and kind != "browser":
+        raise InputError(f"A backend was given for {spec!r}, but only a browser has a choice: give browser, or none.")
     if spec == Host.name:
         return Host()
     if kind == "table":
@@ -50,7 +54,7 @@ def open(spec: str = "host", *, upload: bool = False, tool: Path | None = None) 
     if kind == "adb":
         return Android(which or _only_phone(), tool=tool)
     if spec in ("browser", "browser:lan"):
-        return Browser(lan=spec == "browser:lan")
+        return Browser(lan=spec == "browser:lan", backend=backend or "wasm")
     if kind == "aihub":
         return Hosted(which, upload=upload)
     if kind == "ios":

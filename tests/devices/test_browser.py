@@ -21,7 +21,7 @@ from mobiledistill.devices import Browser, Measurement, Runtimes, Subject, _brow
 from mobiledistill.devices import open as open_device
 from mobiledistill.devices._host import answers
 from mobiledistill.quantize import post_training
-from tests.devices.browser import Chromium, Visitor
+from tests.devices.browser import Chromium, Tab, Visitor
 
 
 @pytest.fixture(autouse=True)
@@ -92,7 +92,7 @@ def test_a_student_is_timed_and_answers_as_on_this_computer(
     assert measured.device.name.startswith("Chrome ")
     assert measured.runtime.name == {"tflite": "LiteRT.js", "onnx": "onnxruntime-web"}[fmt]
     assert measured.runtime.version[0].isdigit()
-    assert measured.backend.obtained == "wasm, 1 thread"
+    assert (measured.backend.asked, measured.backend.obtained) == ("wasm", "wasm, 1 thread")
     assert measured.browser is not None
     assert "HeadlessChrome" in measured.browser.user_agent
     assert measured.browser.cross_origin_isolated
@@ -116,6 +116,101 @@ def test_threads_are_used_where_they_are_asked_for(browser: Browser, assets: Pat
         assert measured.backend.obtained == "wasm, 2 threads"
         assert measured.outputs is not None
         assert measured.outputs.same
+
+
+@pytest.fixture(scope="module")
+def graphics(web_runtimes: Runtimes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A device with WebGPU, computed in software: right answers, no times to be proud of."""
+    if Chromium.program() is None:
+        pytest.skip("needs chromium")
+    chromium = Chromium(tmp_path_factory.mktemp("graphics"), ["--enable-unsafe-webgpu"])
+    device = Browser(port=0, backend="webgpu", runtimes=web_runtimes, announce=chromium.open)
+    yield device
+    device.close()
+    chromium.kill()
+
+
+@pytest.mark.parametrize("fmt", ["tflite", "onnx"])
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_gpu_computes_where_it_is_asked_for(
+    graphics: Browser, students: dict[tuple[str, Format], Path], precision: str, fmt: Format
+) -> None:
+    measured = graphics.measure(students[precision, fmt], fmt, processes=1, samples=5)
+    assert measured is not None
+    assert (measured.backend.asked, measured.path_kind) == ("webgpu", "browser")
+    assert measured.backend.obtained.startswith("webgpu (google swiftshader)")
+    in_parts = " nodes; the rest wasm, 1 thread" in measured.backend.obtained
+    assert in_parts == ((precision, fmt) == ("int8", "onnx"))  # WebGPU lacks some operators on integers
+    assert measured.device.cpu.endswith("WebGPU")
+    assert measured.outputs is not None
+    assert measured.outputs.same
+    assert measured.verdict == "valid"
+
+
+@pytest.mark.parametrize("fmt", ["tflite", "onnx"])
+def test_a_browser_without_a_gpu_is_one_line(web_runtimes: Runtimes, tmp_path: Path, assets: Path, fmt: Format) -> None:
+    if Chromium.program() is None:
+        pytest.skip("needs chromium")
+    chromium = Chromium(tmp_path, ["--disable-features=WebGPU", "--disable-blink-features=WebGPU"])
+    device = Browser(port=0, backend="webgpu", runtimes=web_runtimes, announce=chromium.open)
+    try:
+        with pytest.raises(DeviceError, match=r"computes nothing on webgpu: it has .*WebGPU.* take the backend wasm"):
+            device.measure(assets / f"reference.{fmt}", fmt, processes=1, samples=2)
+    finally:
+        device.close()
+        chromium.kill()
+
+
+def test_backends_that_cannot_be_are_refused(web_runtimes: Runtimes) -> None:
+    with pytest.raises(InputError, match="no backend 'gpu' in a browser; give one of wasm, webgpu"):
+        Browser(backend="gpu", runtimes=web_runtimes)
+    with pytest.raises(InputError, match="'webgpu' needs a page from this computer itself"):
+        open_device("browser:lan", backend="webgpu")
+    assert open_device("browser", backend="webgpu").name == "browser"
+    with pytest.raises(InputError, match="A backend was given for 'host'"):
+        open_device("host", backend="webgpu")
+
+
+@pytest.mark.parametrize("fmt", ["tflite", "onnx"])
+def test_what_a_browser_tells_of_its_device_is_kept(browser: Browser, assets: Path, fmt: Format) -> None:
+    measured = browser.measure(assets / f"reference.{fmt}", fmt, processes=1, samples=2)
+    assert measured is not None
+    assert measured.browser is not None
+    assert measured.browser.heap_bytes is not None
+    assert 1 << 20 < measured.browser.heap_bytes < 1 << 30  # the runtime's own, most of all
+    assert measured.browser.memory_gb is not None  # Chromium tells it, up to 8 or 32
+    # The machine of a test may have no battery, and then a browser tells of a full one that is charging.
+    assert measured.telemetry_before.battery_percent is None or measured.telemetry_before.battery_percent <= 100
+
+
+def test_a_hidden_page_measures_again(alone: tuple[Browser, list[str]], chromium: Chromium, onnx: Path) -> None:
+    """Hidden in the first run only; what it measured then is thrown away."""
+    device, told = alone
+    tab: list[Tab] = []
+
+    def hides() -> None:
+        while not told:
+            time.sleep(0.01)
+        tab.append(chromium.tab(told[-1]))
+        tab[0].wait_for("document.querySelector('#status')?.textContent.startsWith('Measuring')")
+        tab[0].evaluate(VISIBILITY.format("hidden"))
+        tab[0].wait_for("document.querySelector('#status').textContent.includes('was hidden')")
+        tab[0].evaluate(VISIBILITY.format("visible"))
+
+    page = threading.Thread(target=hides)
+    page.start()
+    measured = device.measure(onnx, "onnx", processes=1, samples=20)
+    page.join(timeout=60)
+    tab[0].close()
+    assert measured is not None
+    assert (measured.verdict, measured.repeated_processes) == ("valid", 1)
+    assert len(measured.samples_ms[0]) == 20
+
+
+VISIBILITY = """
+Object.defineProperty(document, 'visibilityState', {{configurable: true, get: () => '{0}'}});
+document.dispatchEvent(new Event('visibilitychange'));
+"""
 
 
 def test_several_files_take_turns(browser: Browser, onnx: Path, tflite: Path, tmp_path: Path) -> None:
@@ -270,7 +365,8 @@ def a_result(samples: int) -> dict[str, Any]:
     timed = {"samples_ns": [1e6] * samples, "runs_per_sample": 3}
     timed |= {"load_cold_ms": 1.0, "load_warm_ms": 1.0, "first_run_ms": 1.0}
     page = {"user_agent": "Mozilla/5.0 Firefox/152.0", "platform": "Linux", "logical_cores": 8}
-    page |= {"cross_origin_isolated": False, "clock_step_ms": 1.0}
+    page |= {"cross_origin_isolated": False, "clock_step_ms": 1.0, "memory_gb": None, "heap_bytes": 1 << 24}
+    page |= {"hidden_runs": 0, "battery_percent": [None, None]}
     return json.loads(  # a copy of its own
         json.dumps({"files": [{**timed, "signature": "main", "backend": "wasm"}], "reference": timed, "page": page})
     )

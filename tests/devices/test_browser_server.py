@@ -45,6 +45,10 @@ RESULT: dict[str, Any] = {
         "logical_cores": 8,
         "cross_origin_isolated": True,
         "clock_step_ms": 0.005,
+        "memory_gb": 8,
+        "heap_bytes": 1 << 24,
+        "hidden_runs": 0,
+        "battery_percent": [80, None],
     },
 }
 
@@ -67,7 +71,16 @@ def visitor(server: Server) -> Visitor:
 @pytest.fixture
 def job(server: Server, visitor: Visitor) -> Iterator[Job]:
     """A job that the visitor was given, which somebody waits for."""
-    work = Work(job=7, format="onnx", signatures=("main",), threads=1, samples=2, block=20, largest_clock_share=0.01)
+    work = Work(
+        job=7,
+        format="onnx",
+        signatures=("main",),
+        backend="wasm",
+        threads=1,
+        samples=2,
+        block=20,
+        largest_clock_share=0.01,
+    )
     made = Job(work, {"models/0": b"a model"}, (1000,))
     waiting = threading.Thread(target=server.run, args=(made,))
     waiting.start()
@@ -221,7 +234,7 @@ def test_a_thousand_mutations_are_answered(server: Server, visitor: Visitor, job
     refused = 0
     for number in range(1200):
         name = ("messages", "outputs/0")[number % 2]
-        status = server.take(name, visitor.page, 6, mutated(bodies[name], draw))  # a job that nobody waits for
+        status = server.take(name, visitor.page, "6", mutated(bodies[name], draw))  # a job that nobody waits for
         assert status in (400, 410)
         refused += status == 400
     assert refused > 600  # many mutations are no JSON or no header any more

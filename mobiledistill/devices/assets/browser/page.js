@@ -1,6 +1,12 @@
+async function batteryPercent() {
+  const asked = navigator.getBattery;
+  const battery = await asked?.call(navigator).catch(() => void 0);
+  if (!battery || battery.charging && battery.level === 1 && battery.chargingTime === 0) return null;
+  return Math.round(100 * battery.level);
+}
 const WIDTH = 600;
-const HEIGHT = 220;
-const LEFT = 80;
+const HEIGHT = 340;
+const LEFT = 120;
 const SVG = "http://www.w3.org/2000/svg";
 class Plot {
   constructor(svg) {
@@ -22,7 +28,7 @@ class Plot {
       const path = document.createElementNS(SVG, "path");
       const points = values.map((ms2, index) => {
         const x = LEFT + index / Math.max(values.length - 1, 1) * (WIDTH - LEFT - 10);
-        return `M${x.toFixed(1)} ${(HEIGHT - 15 - ms2 / most * (HEIGHT - 30)).toFixed(1)}m-2 0a2 2 0 1 0 4 0a2 2 0 1 0-4 0`;
+        return `M${x.toFixed(1)} ${(HEIGHT - 15 - ms2 / most * (HEIGHT - 30)).toFixed(1)}m-3 0a3 3 0 1 0 6 0a3 3 0 1 0-6 0`;
       });
       path.setAttribute("class", kind);
       path.setAttribute("d", points.join(""));
@@ -35,6 +41,11 @@ class Plot {
     text.textContent = words;
     this.svg.append(text);
   }
+}
+class NoBackend extends Error {
+}
+function faultOf(error) {
+  return { error: { kind: error instanceof NoBackend ? "backend" : "failure", message: textOf(error) } };
 }
 function textOf(error) {
   const text = error instanceof Error ? error.message : String(error);
@@ -70,9 +81,11 @@ async function main() {
   say("The computer is done. To measure again, open the address that its next run prints.");
 }
 async function doWork(work) {
-  for (; ; ) {
+  const where = work.backend === "webgpu" ? "the GPU" : `${work.threads} thread${work.threads === 1 ? "" : "s"}`;
+  for (let hiddenRuns = 0; ; hiddenRuns++) {
     plot.clear();
-    say(`Measuring a .${work.format} file on ${work.threads} thread${work.threads === 1 ? "" : "s"}…`);
+    say(`Measuring a .${work.format} file on ${where}…`);
+    const batteryBefore = await batteryPercent();
     const awake = await screenLock();
     const watch = new Watch();
     try {
@@ -82,7 +95,12 @@ async function doWork(work) {
         await watch.shown(() => send(work, { phase: "hidden" }));
         continue;
       }
-      await send(work, last);
+      const battery_percent = [batteryBefore, await batteryPercent()];
+      if (!("result" in last)) await send(work, last);
+      else {
+        const page2 = { ...last.result.page, hidden_runs: hiddenRuns, battery_percent };
+        await send(work, { result: { ...last.result, page: page2 } });
+      }
       say("Waiting for the computer…");
       return;
     } finally {
@@ -116,7 +134,7 @@ function ran(work) {
     };
     worker.onerror = (event) => {
       event.preventDefault();
-      resolve({ error: { kind: "failure", message: textOf(event.message ?? "its worker did not start") } });
+      resolve(faultOf(event.message ?? "its worker did not start"));
     };
     worker.postMessage(work);
   }).finally(() => worker.terminate());

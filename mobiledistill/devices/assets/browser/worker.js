@@ -1,7 +1,47 @@
 (function() {
   "use strict";
+  function watchedHeap() {
+    const memories = /* @__PURE__ */ new Set();
+    const { Memory, instantiate, instantiateStreaming } = WebAssembly;
+    const note = (found) => {
+      if (found instanceof Memory) memories.add(found);
+    };
+    WebAssembly.Memory = class extends Memory {
+      constructor(descriptor) {
+        super(descriptor);
+        memories.add(this);
+      }
+    };
+    const noted = (made) => {
+      const instance = made.instance ?? made;
+      Object.values(instance.exports ?? {}).forEach(note);
+      return made;
+    };
+    const wrapped = WebAssembly;
+    wrapped.instantiate = (...given) => instantiate(...given).then(noted);
+    wrapped.instantiateStreaming = (...given) => instantiateStreaming(...given).then(noted);
+    return () => [...memories].reduce((sum, { buffer }) => sum + buffer.byteLength, 0);
+  }
+  class NoBackend extends Error {
+  }
+  function onGpu(adapter, threads, share) {
+    const gpu = `webgpu (${adapter})`;
+    return share === void 0 ? gpu : `${gpu}, ${share}; the rest ${threadsOf(threads)}`;
+  }
+  function threadsOf(count) {
+    return `wasm, ${count} thread${count === 1 ? "" : "s"}`;
+  }
+  async function requireGpu() {
+    const gpu = navigator.gpu;
+    if (!gpu) throw new NoBackend("it has no WebGPU");
+    const adapter = await gpu.requestAdapter();
+    if (!adapter) throw new NoBackend("it has WebGPU, but no adapter: its GPU or driver is not supported, or GPUs are turned off");
+    const { vendor = "", architecture = "", description = "" } = adapter.info ?? {};
+    return description || [vendor, architecture].filter((word) => word).join(" ") || "unnamed";
+  }
   const DTYPES$1 = { float32: "F32", int32: "I32", uint8: "U8" };
-  async function start$1(folder, threads) {
+  async function start$1(folder, threads, backend) {
+    const adapter = backend === "webgpu" ? await requireGpu() : "";
     const litert = await import(
       /* @vite-ignore */
       `${folder}index.js`
@@ -10,40 +50,61 @@
       locateFile: (name) => folder + name,
       mainScriptUrlOrBlob: `${folder}litert_wasm_threaded_internal.js`
     };
-    await litert.loadLiteRt(folder, { threads: threads > 1 });
+    const jspi = backend === "webgpu" && "Suspending" in WebAssembly;
+    const used = jspi ? 1 : threads;
+    await litert.loadLiteRt(folder, { threads: used > 1, jspi });
+    const compile = (bytes) => litert.loadAndCompile(bytes, { accelerator: backend, cpuOptions: { numThreads: used } });
     return {
       async load(bytes, signature) {
-        const compiled = await litert.loadAndCompile(bytes, { accelerator: "wasm", cpuOptions: { numThreads: threads } });
+        const compiled = await compile(bytes);
         const runner = compiled.signatures[signature] ?? compiled;
+        let given = {};
         let last = {};
-        const forget = () => Object.values(last).forEach((tensor) => tensor.delete());
+        const forget = (tensors) => Object.values(tensors).forEach((tensor) => tensor.delete());
         return {
-          backend: `wasm, ${threads} thread${threads === 1 ? "" : "s"}`,
           bound(inputs) {
-            const given = {};
+            forget(given);
+            given = {};
             for (const [name, { shape, values }] of Object.entries(inputs)) {
               given[name] = new litert.Tensor(values, shape);
             }
             return async () => {
-              forget();
+              forget(last);
               last = await runner.run(given);
+              if (backend === "webgpu") last = await broughtBack(last);
             };
           },
           async outputs() {
             const found = {};
             for (const { name, dtype, shape } of runner.getOutputDetails()) {
-              const values = last[name].toTypedArray().slice();
+              const values = (await last[name].data()).slice();
               found[name] = { dtype: DTYPES$1[dtype], shape: [...shape], values };
             }
             return found;
           },
           async release() {
-            forget();
+            forget(last);
+            forget(given);
             compiled.delete();
           }
         };
+      },
+      async obtained(bytes) {
+        if (backend === "wasm") return threadsOf(used);
+        const compiled = await compile(bytes);
+        const { options, isFullyAccelerated: whole } = compiled;
+        compiled.delete();
+        if (options.accelerator !== "webgpu") return threadsOf(used);
+        return onGpu(adapter, used, whole ? void 0 : "in part");
       }
     };
+  }
+  async function broughtBack(tensors) {
+    const moved = {};
+    for (const [name, tensor] of Object.entries(tensors)) {
+      moved[name] = tensor.accelerator === "wasm" ? tensor : await tensor.moveTo("wasm");
+    }
+    return moved;
   }
   const TYPES = {
     F64: "float64",
@@ -60,20 +121,21 @@
     BOOL: "bool"
   };
   const DTYPES = Object.fromEntries(Object.entries(TYPES).map(([dtype, type]) => [type, dtype]));
-  async function start(folder, threads) {
+  async function start(folder, threads, backend) {
+    const adapter = backend === "webgpu" ? await requireGpu() : "";
+    const listen = hearConsole();
     const ort = await import(
       /* @vite-ignore */
-      `${folder}ort.wasm.min.mjs`
+      `${folder}ort.${backend}.min.mjs`
     );
     ort.env.wasm.wasmPaths = folder;
     ort.env.wasm.numThreads = threads;
     ort.env.logLevel = "error";
     return {
       async load(bytes) {
-        const session = await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"] });
+        const session = await ort.InferenceSession.create(bytes, { executionProviders: [backend] });
         let last = {};
         return {
-          backend: `wasm, ${threads} thread${threads === 1 ? "" : "s"}`,
           bound(inputs) {
             const feeds = {};
             for (const [name, { dtype, shape, values }] of Object.entries(inputs)) {
@@ -92,7 +154,42 @@
           },
           release: () => session.release()
         };
+      },
+      async obtained(bytes) {
+        if (backend === "wasm") return threadsOf(threads);
+        const options = { executionProviders: [backend], logSeverityLevel: 0 };
+        const said = await listen(async () => (await ort.InferenceSession.create(bytes, options)).release());
+        return placement(said, adapter, threads);
       }
+    };
+  }
+  const PLACED = /placed on \[(\w+)ExecutionProvider\]\. Number of nodes: (\d+)/;
+  function placement(said, adapter, threads) {
+    let [gpu, all] = [0, 0];
+    for (const line of said) {
+      const [, provider, count] = PLACED.exec(line) ?? [];
+      all += Number(count ?? 0);
+      if (provider === "WebGpu") gpu += Number(count);
+    }
+    if (!all) return `${onGpu(adapter, threads)}, in what part it does not tell`;
+    if (!gpu) return threadsOf(threads);
+    return onGpu(adapter, threads, gpu < all ? `${gpu} of ${all} nodes` : void 0);
+  }
+  function hearConsole() {
+    let heard;
+    for (const way of ["log", "info", "warn", "error", "debug"]) {
+      const plain = console[way].bind(console);
+      console[way] = (...words) => heard ? heard.push(words.join(" ")) : plain(...words);
+    }
+    return async (run) => {
+      const lines = [];
+      heard = lines;
+      try {
+        await run();
+      } finally {
+        heard = void 0;
+      }
+      return lines;
     };
   }
   const ARRAYS = {
@@ -190,6 +287,9 @@
     const sorted = [...values].sort((one, other) => one - other);
     return sorted[Math.floor(sorted.length / 2)] ?? 0;
   }
+  function faultOf(error) {
+    return { error: { kind: error instanceof NoBackend ? "backend" : "failure", message: textOf(error) } };
+  }
   function textOf(error) {
     const text = error instanceof Error ? error.message : String(error);
     return (text.trim().split("\n")[0] || "no reason was given").slice(0, 300);
@@ -199,14 +299,16 @@
     try {
       await measure(work);
     } catch (error) {
-      tell({ error: { kind: "failure", message: textOf(error) } });
+      tell(faultOf(error));
     }
   };
   async function measure(work) {
     tell({ phase: "start" });
+    const heapBytes = watchedHeap();
     const runtime = await (work.format === "onnx" ? start : start$1)(
       new URL(`runtime/${work.format}/`, self.location.href).href,
-      work.threads
+      work.threads,
+      work.backend
     );
     tell({ phase: "inputs" });
     const reference = await load(runtime, "main", "reference", "reference-inputs");
@@ -236,7 +338,7 @@
         files: rest.map((one, index) => ({
           ...one,
           signature: work.signatures[index],
-          backend: files[index].model.backend
+          backend: files[index].backend
         })),
         reference: first,
         page: {
@@ -244,7 +346,9 @@
           platform: navigator.platform.slice(0, 100),
           logical_cores: navigator.hardwareConcurrency,
           cross_origin_isolated: self.crossOriginIsolated,
-          clock_step_ms: stepMs
+          clock_step_ms: stepMs,
+          memory_gb: navigator.deviceMemory ?? null,
+          heap_bytes: heapBytes()
         }
       }
     });
@@ -260,10 +364,13 @@
       timesMs.push(performance.now() - started);
     }
     const run = loaded.bound(given);
+    const firstMs = await timed(run);
     return {
       model: loaded,
       run,
-      loads: { load_cold_ms: timesMs[0], load_warm_ms: timesMs[1], first_run_ms: await timed(run) }
+      loads: { load_cold_ms: timesMs[0], load_warm_ms: timesMs[1], first_run_ms: firstMs },
+      backend: await runtime.obtained(new Uint8Array(bytes))
+      // last, since it warms up what the others measure
     };
   }
   async function takeTurns([reference, ...files], work) {
