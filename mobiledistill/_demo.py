@@ -69,11 +69,13 @@ class TryOut:
         option: name of the command line's option, ``"wav"`` for ``--wav F.wav``.
         help: what to give.
         answer: (the file's predict, the folder of the task's assets, what was given) -> what to show.
+        page: the folder of a built web page that does the same, for ``--try browser``; None: there is none.
     """
 
     option: str
     help: str
     answer: Callable[[Predict, Path, str], Answer]
+    page: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from mobiledistill._demo import Demo, DemoRequest, run_demo
 from mobiledistill._result import BudgetError
 from mobiledistill.cli import _options as options
 from mobiledistill.cli._screen import print_json, print_result, progress_bars
+from mobiledistill.cli._try_browser import PLACES, try_in_browser
 from mobiledistill.cli._try_out import try_out
 
 __all__ = ["add_to"]
@@ -54,6 +55,9 @@ def _command(name: str, demo: Demo) -> Callable[..., None]:
         seed: options.Seed = 0,
         quick: options.Quick = False,
         tensorboard: options.TensorBoard = None,
+        where: Annotated[
+            str | None, typer.Option("--try", help=f"Try the last run's files on a page: {' or '.join(PLACES)}.")
+        ] = None,
         as_json: options.Json = False,
         **tried: str | None,
     ) -> None:
@@ -63,6 +67,13 @@ def _command(name: str, demo: Demo) -> Callable[..., None]:
             chosen = replace(chosen, quantize=options.scheme_of(quantize))
         _check_choice("--split", split or chosen.splits[0], chosen.splits)
         wanted = options.formats_of(formats)
+        given_options = [option for option, given in tried.items() if given is not None]
+        if where is not None:
+            if given_options or as_json:
+                other = "json" if as_json else given_options[0]
+                raise InputError(f"--try and --{other} were both given; the page asks for its input itself: give one.")
+            try_in_browser(task, chosen, where, workdir, wanted)
+            return
         for option, given in tried.items():
             if given is not None:
                 try_out(task, chosen, option, given, workdir, wanted, as_json)

@@ -15,7 +15,7 @@ from converters import Format, InputError, load
 from mobiledistill._demo import Answer, DemoTask
 from mobiledistill._files import ASSETS
 
-__all__ = ["try_out"]
+__all__ = ["last_files", "try_out"]
 
 
 def try_out(
@@ -34,7 +34,7 @@ def try_out(
     """
     if task.try_out is None or task.try_out.option != option:
         raise InputError(f"Task {name!r} does not read --{option}; choose another one with --task.")
-    format, path = _last_file(name, workdir, formats)
+    format, path = next(iter(last_files(name, workdir, formats).items()))
     model = load(path)
     seconds = 0.0
 
@@ -61,16 +61,22 @@ def try_out(
     print(f"{1000 * seconds:.1f} ms in the {format} file on {runtime}{speed}: {path}")
 
 
-def _last_file(name: str, workdir: Path, formats: tuple[Format, ...]) -> tuple[Format, Path]:
-    """The file of the newest finished run, in the first of ``formats`` that the run wrote."""
+def last_files(name: str, workdir: Path, formats: tuple[Format, ...]) -> dict[Format, Path]:
+    """The files of the newest finished run that wrote one of ``formats``, in their order.
+
+    Raises:
+        InputError: there is none.
+    """
     results = sorted(workdir.glob(f"{name}-*/result.json"), key=lambda path: path.stat().st_mtime)
     for result in reversed(results):
         artifacts = json.loads(result.read_text())["artifacts"]
-        for format in formats:
-            if format in artifacts:
-                path = result.parent / "artifacts" / Path(artifacts[format]["path"]).name
-                if path.exists():
-                    return format, path
+        places = {
+            format: result.parent / "artifacts" / Path(artifacts[format]["path"]).name
+            for format in formats
+            if format in artifacts
+        }
+        if there := {format: path for format, path in places.items() if path.exists()}:
+            return there
     raise InputError(
         f"{workdir} holds no finished run of task {name!r} with a file in {', '.join(formats)};"
         " run the demo once without an input to try, or name its --workdir."

@@ -9,7 +9,9 @@ from urllib.parse import urlsplit
 
 from converters import DeviceError
 
-__all__ = ["invite", "lan_address"]
+__all__ = ["MEASURING", "invite", "lan_address"]
+
+MEASURING = "Open this address in the browser that is to measure, and keep its page in front:"
 
 _ELSEWHERE = ("192.0.2.1", 9)  # kept for documents: nobody has it, and nothing is sent
 
@@ -31,11 +33,11 @@ def lan_address() -> str:
     return found
 
 
-def invite(address: str, *, lan: bool) -> None:
+def invite(address: str, *, lan: bool, what_for: str = MEASURING) -> None:
     """Tells the terminal, on the error stream, where to go."""
     port = urlsplit(address).port
     told = [
-        "Open this address in the browser that is to measure, and keep its page in front:",
+        what_for,
         f"  {address}",
         "Warning: whoever learns the address can fetch the model while this runs; it is sent without encryption."
         if lan
