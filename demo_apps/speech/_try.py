@@ -42,4 +42,4 @@ def answer(predict: Predict, assets: Path, given: str) -> Answer:
     return Answer(text, None, len(samples) / SAMPLE_RATE)
 
 
-TRY_OUT = TryOut("wav", "a PCM WAV file of one spoken digit", answer)
+TRY_OUT = TryOut("wav", "a PCM WAV file of one spoken digit", answer, Path(__file__).parent / "page")

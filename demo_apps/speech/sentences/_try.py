@@ -47,4 +47,9 @@ def answer(predict: Predict, assets: Path, given: str) -> Answer:
     return Answer("\n".join([*lines, *([f"({done})"] if done else [])]), None, len(samples) / SAMPLE_RATE)
 
 
-TRY_OUT = TryOut("wav", "a PCM WAV file of up to 30 s with spelled letters, numbers and commands", answer)
+TRY_OUT = TryOut(
+    "wav",
+    "a PCM WAV file of up to 30 s with spelled letters, numbers and commands",
+    answer,
+    Path(__file__).parents[1] / "page",
+)
