@@ -66,5 +66,10 @@ def _facts(path: Path) -> _Facts:
     return facts
 
 
-try_out = TryOut("image", "A picture (JPEG or PNG) to find cells in, with the file of the last run.", answer_image)
+try_out = TryOut(
+    "image",
+    "A picture (JPEG or PNG) to find cells in, with the file of the last run.",
+    answer_image,
+    Path(__file__).parent / "page",
+)
 """``--image F.jpg``."""

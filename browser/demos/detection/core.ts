@@ -1,0 +1,6 @@
+// What computes, apart from the page: a file of its own, so that tests reach what the page runs.
+
+export * from "../shared/predict";
+export * from "./core/boxes";
+export * from "./core/detect";
+export * from "./core/image";
