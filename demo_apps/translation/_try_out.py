@@ -40,7 +40,12 @@ def answer(predict: Predict, assets: Path, text: str) -> Answer:
     return Answer(target.decode(greedy(predict, [tokens])[0]))
 
 
-try_out = TryOut(option="text", help="An English sentence; the last run's file translates it.", answer=answer)
+try_out = TryOut(
+    option="text",
+    help="An English sentence; the last run's file translates it.",
+    answer=answer,
+    page=Path(__file__).parent / "page",
+)
 
 
 def _longest_source(file: Path) -> int:
