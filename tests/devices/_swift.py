@@ -103,7 +103,9 @@ class Declarations:
             if not isinstance(value, _PLAIN[name]) or (isinstance(value, bool) and name != "Bool"):
                 yield f"{where} is {value!r}, no {name}"
             return
-        found = next(known for known in _seen_from(scope, name) if known in self._enums or known in self._structs)
+        seen = (known for known in _seen_from(scope, name) if known in self._enums or known in self._structs)
+        found = next(seen, None)
+        assert found is not None, f"{where} is of {name}, which no file declares as Codable"
         if found in self._enums:
             if value not in self._enums[found]:
                 yield f"{where} is {value!r}, which {found} does not know"

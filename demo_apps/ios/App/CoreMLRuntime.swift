@@ -1,14 +1,23 @@
 import CoreML
+import CryptoKit
 
 /// Core ML, on the units that it is told to use.
 final class CoreMLRuntime: Runtime {
     private var compiled: URL?
 
+    /// Core ML finds what it has fitted to the Neural Engine by the compiled package's path, so one package lies in one
+    /// place in every process: otherwise each would be fitted anew, and every first load be cold.
     func compile(_ package: URL) async throws {
-        guard FileManager.default.fileExists(atPath: package.path) else {
-            throw Refused("there is no \(package.lastPathComponent)")
+        let files = FileManager.default
+        guard files.fileExists(atPath: package.path) else { throw Refused("there is no \(package.lastPathComponent)") }
+        let folder = URL.cachesDirectory.appendingPathComponent("compiled")
+        let place = folder.appendingPathComponent(try Self.digest(of: package)).appendingPathExtension("mlmodelc")
+        if !files.fileExists(atPath: place.path) {
+            let made = try await MLModel.compileModel(at: package)
+            try files.createDirectory(at: folder, withIntermediateDirectories: true)
+            try files.moveItem(at: made, to: place)
         }
-        compiled = try await MLModel.compileModel(at: package)
+        compiled = place
     }
 
     func load(_ units: ComputeUnits, function: String?) throws -> Model {
@@ -25,6 +34,17 @@ final class CoreMLRuntime: Runtime {
         var counted: [String: Int] = [:]
         Self.count(asked.block, of: plan, into: &counted)
         return counted
+    }
+
+    /// Of a package's files and their names.
+    private static func digest(of package: URL) throws -> String {
+        var hash = SHA256()
+        for name in try FileManager.default.subpathsOfDirectory(atPath: package.path).sorted() {
+            hash.update(data: Data("\(name)\n".utf8))
+            let file = package.appendingPathComponent(name)
+            if let data = FileManager.default.contents(atPath: file.path) { hash.update(data: data) } // none of a folder
+        }
+        return hash.finalize().prefix(16).map { String(format: "%02x", $0) }.joined()
     }
 
     private static func configuration(_ units: ComputeUnits, _ function: String?) throws -> MLModelConfiguration {

@@ -70,7 +70,7 @@ struct Benchmark {
         let clock = ContinuousClock()
         let started = clock.now
         try body()
-        let (seconds, attoseconds) = (clock.now - started).components
+        let (seconds, attoseconds) = started.duration(to: clock.now).components
         return Double(seconds) * 1e3 + Double(attoseconds) / 1e15
     }
 
