@@ -29,6 +29,7 @@ def calibrate(
     seed: options.Seed = 0,
     networks: Annotated[int, typer.Option(help="Networks that are drawn and timed; more predict better.")] = _FULL,
     quick: Annotated[bool, typer.Option("--quick", help=f"{_QUICK} networks: to see it work.")] = False,
+    upload: options.Upload = False,
     as_json: options.Json = False,
 ) -> None:
     """Time networks and their parts on a device, and write a table that predicts the latency of other files.
@@ -39,7 +40,7 @@ def calibrate(
 
     with progress_bars() as progress:
         table = measure(
-            device,
+            options.device_of(device, upload),
             formats=options.formats_of(formats),
             networks=_QUICK if quick else networks,
             seed=seed,
