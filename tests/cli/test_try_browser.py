@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -105,6 +106,10 @@ def test_nobody_else_gets_anything_and_nothing_is_taken(task: DemoTask, workdir:
             assert visitor.ask(name)[0] == 404, name
         for name in ("messages", "outputs/0", "gone", "facts.json", "assets/labels.json"):
             assert visitor.ask(name, b"{}")[0] == 404, name
+            with socket.create_connection((visitor.host, visitor.port), timeout=10) as line:
+                told = f"POST {visitor.root}{name} HTTP/1.1\r\nHost: {visitor.host}:{visitor.port}\r\n"
+                line.sendall(f"{told}Content-Length: 9\r\n\r\n".encode())
+                assert line.recv(100).startswith(b"HTTP/1.1 404"), name  # though not a byte of it has come
 
 
 @pytest.mark.usefixtures("runtimes")

@@ -15,6 +15,7 @@ from converters import Format, Program, convert, load
 from mobiledistill import Predict, TryOut
 from mobiledistill.devices import Runtimes
 from mobiledistill.devices._browser_try import shelf_for
+from mobiledistill.quantize import post_training
 from tests.devices.browser import Chromium, Tab
 
 FORMATS: tuple[Format, ...] = ("tflite", "onnx")
@@ -52,33 +53,39 @@ class Tried:
         return self.asked(lambda: self.tab.choose("#file", file))
 
 
-Opened = Callable[[str, TryOut, Any, nn.Module], Tried]
+Opened = Callable[..., Tried]
 
 
 @pytest.fixture(scope="module")
 def opened(_needs_chromium: None, web_runtimes: Runtimes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
-    """Exports a student of a task in both formats and opens the demo's page with it."""
+    """Exports a student of a task in both formats, in floats or 8-bit integers, and opens the demo's page with it."""
     # A microphone and a camera that show the browser's own test signals, and that nobody has to allow.
     flags = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
     chromium = Chromium(tmp_path_factory.mktemp("chromium"), flags)
     shelves, tabs = [], []
 
-    def open_one(name: str, try_out: TryOut, task: Any, model: nn.Module) -> Tried:
+    def open_one(name: str, try_out: TryOut, task: Any, model: nn.Module, *, integers: bool = False) -> Tried:
         folder = tmp_path_factory.mktemp(name)
         assets = folder / "assets"
         assets.mkdir()
         for asset, content in task.assets().items():
             (assets / asset).write_bytes(content)
+        inputs = {
+            signature: {key: torch.from_numpy(value) for key, value in task.calibration_inputs(signature).items()}
+            for signature, declared in task.signatures.items()
+            if declared.exported
+        }
         programs = [
             Program(
                 task.exported(model, signature).eval(),
-                {key: torch.from_numpy(value[:1]) for key, value in task.calibration_inputs(signature).items()},
-                tuple(declared.outputs),
+                {key: value[:1] for key, value in given.items()},
+                tuple(task.signatures[signature].outputs),
                 signature,
             )
-            for signature, declared in task.signatures.items()
-            if declared.exported
+            for signature, given in inputs.items()
         ]
+        if integers:
+            programs = post_training(programs, inputs)
         files = {fmt: convert(programs, folder / f"student.{fmt}") for fmt in FORMATS}
         assert try_out.page is not None
         shelf = shelf_for(try_out.page, name, files, assets, port=0, runtimes=web_runtimes)

@@ -17,7 +17,7 @@ ODD = (
     *("", " ", "  two   spaces  ", "Where is my book?", "where's  it ", "\ufb01ne \ufb02oor", "e\u0301clair \u00e9"),
     *("\uff21\uff22\u3000\uff11", "half \u00bd, 5 \u00b0C, x\u00b2, \u2116", "tabs\tand\nlines", "\u2581 already"),
     *("na\u00efve caf\u00e9", "a\u200bb", "\u65e5\u672c \u8a9e", "\U0001f600 smile \U0001f600\U0001f600", "\u0000x"),
-    *("<s> </s> <unk>", "\u2026", "\u201cquotes\u201d", "\u01c5 \ufdfa", "a" * 50),
+    *("<s> </s> <unk>", "\u2026", "\u201cquotes\u201d", "\u01c5 \ufdfa", "a" * 50, "alll sssss teeee moooo"),
 )
 """Ligatures, wide and composed letters, fractions, spaces of all kinds, characters that no training text had."""
 
