@@ -23,6 +23,8 @@ _FULL = 72  # as the function has it, which is not imported before it is called
 
 def calibrate(
     device: options.Device = "host",
+    app: options.App = None,
+    backend: options.Backend = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="The table, a JSON file.")] = Path("table.json"),
     formats: options.Formats = "tflite,onnx",
     workdir: options.Workdir = Path("runs/calibration"),
@@ -39,7 +41,7 @@ def calibrate(
 
     with progress_bars() as progress:
         table = measure(
-            device,
+            options.device_of(device, False, app, backend),
             formats=options.formats_of(formats),
             networks=_QUICK if quick else networks,
             seed=seed,

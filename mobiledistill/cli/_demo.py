@@ -51,6 +51,8 @@ def _command(name: str, demo: Demo) -> Callable[..., None]:
         workdir: options.Workdir = Path("runs") / name,
         device: options.Device = "host",
         upload: options.Upload = False,
+        app: options.App = None,
+        backend: options.Backend = None,
         seed: options.Seed = 0,
         quick: options.Quick = False,
         tensorboard: options.TensorBoard = None,
@@ -78,7 +80,7 @@ def _command(name: str, demo: Demo) -> Callable[..., None]:
                     request,
                     budget,
                     formats=wanted,
-                    device=options.device_of(device, upload),
+                    device=options.device_of(device, upload, app, backend),
                     workdir=workdir,
                     progress=progress,
                 )

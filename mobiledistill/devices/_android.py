@@ -15,10 +15,10 @@ from safetensors.numpy import load_file, save_file
 
 from converters import DeviceError, Format
 from mobiledistill.devices._adb import Adb, status
-from mobiledistill.devices._android_app import AppRuns, check_app
+from mobiledistill.devices._android_app import BACKENDS, FILES, AppRuns, app_gates, check_app
 from mobiledistill.devices._android_programs import PREPARE, AbiPrograms, Programs
 from mobiledistill.devices._android_tools import ToolRuns
-from mobiledistill.devices._android_visit import ROOT, Visit, abis
+from mobiledistill.devices._android_visit import ROOT, Visit, abis, put_back
 from mobiledistill.devices._base import Inputs, InputsBySignature, Subject
 from mobiledistill.devices._gates import Gate, phone_gates
 from mobiledistill.devices._host import Answers, answers
@@ -41,7 +41,7 @@ class Android:
     the NPU, and what an app around the model costs.
 
     Every measurement waits until the phone is cool, wakes its screen, runs fresh processes on the cores of the fastest
-    cluster and leaves nothing changed behind. What it has copied stays on the phone while the device is open.
+    cluster and leaves nothing changed behind. What it has copied stays on the phone until ``clean``.
 
     Args:
         serial: as ``adb devices`` prints it.
@@ -51,14 +51,13 @@ class Android:
             that compares, and the check of answers, for these tools draw their inputs themselves.
         app: the APK that you built from ``demo_apps/android``, which then measures in place of our program: what an app
             sees, and the only way to the GPU and the NPU. It is installed where it is not there yet, and stays.
-        backend: what is to compute, with ``app`` alone: ``"cpu"``, for .tflite ``"gpu"`` or ``"npu"``, for .onnx
-            ``"xnnpack"``, ``"nnapi"`` or ``"qnn"``. What then did is ``Measurement.backend.obtained``.
+        backend: what is to compute, with ``app`` alone: ``"cpu"``, which is what None means, for .tflite ``"gpu"`` or
+            ``"npu"``, for .onnx ``"xnnpack"``, ``"nnapi"`` or ``"qnn"``. What then did is
+            ``Measurement.backend.obtained``. ``formats`` are those that it can compute.
 
     Raises:
         InputError: both a tool and an app are given, or a backend without an app.
     """
-
-    formats: Final[tuple[Format, ...]] = ("tflite", "onnx")
 
     def __init__(
         self,
@@ -67,13 +66,14 @@ class Android:
         programs: Programs | None = None,
         tool: Path | None = None,
         app: Path | None = None,
-        backend: str = "cpu",
+        backend: str | None = None,
     ) -> None:
         check_app(app, tool, backend)
         self._adb = Adb(serial)
         self._programs = programs
         self._tool = tool
-        self._app, self._backend = app, backend
+        self._app, self._backend = app, backend or "cpu"
+        self.formats: Final = tuple(fmt for fmt, backends in BACKENDS.items() if self._backend in backends)
         self._known_ms: dict[int, dict[str, float]] = {}
         self._lock = FileLock(
             Path(tempfile.gettempdir()) / f"mobiledistill-{hashlib.sha256(serial.encode()).hexdigest()}.lock"
@@ -81,8 +81,10 @@ class Android:
 
     @property
     def name(self) -> str:
-        """As ``devices.open`` takes it."""
-        return f"adb:{self._adb.serial}"
+        """As ``devices.open`` takes it; a tool or the app behind it, so that work folders never mix their times."""
+        if self._app is not None:
+            return f"adb:{self._adb.serial} by the app on {self._backend}"
+        return f"adb:{self._adb.serial}" + ("" if self._tool is None else f" by {self._tool.name}")
 
     def signatures(self, path: Path, fmt: Format) -> tuple[str, ...]:
         """As ``Host.signatures``: a file's names are the same everywhere."""
@@ -114,7 +116,7 @@ class Android:
             ModelFileError: the file is damaged or no such model.
             DeviceError: the phone is not there, not ready to measure, or cannot run the file.
         """
-        if fmt not in self.formats:
+        if fmt not in BACKENDS:
             return None
         signature, own = one_signature(inputs, signature)
         subject = Subject(Path(path), fmt, own, signature)
@@ -143,6 +145,8 @@ class Android:
         """
         processors = abis(self._adb)
         found = [Gate("processor", " or ".join(processors), True, "")]
+        if self._app is not None:
+            return [*found, *app_gates(self._adb, self._app, processors), *phone_gates(self._adb)]
         try:
             programs = (self._programs or Programs.found()).of(processors)
         except DeviceError as error:
@@ -152,9 +156,24 @@ class Android:
         found.append(Gate("runtimes", told, bool(seen), f"give their packages to {PREPARE}"))
         return [*found, *phone_gates(self._adb)]
 
-    def close(self) -> None:
-        """Removes what was copied to the phone."""
-        self._adb.shell("rm", "-rf", ROOT)
+    def clean(self) -> int:
+        """Removes what was copied to the phone; the app stays.
+
+        Returns:
+            How many bytes that were.
+
+        Raises:
+            DeviceError: the phone does not answer, or another run uses it.
+        """
+        with self._mine():
+            ours = f"{ROOT} {FILES}/run-*"
+            # stat, since du of older phones counts blocks
+            sizes = self._adb.script(
+                f"find {ours} -type f -exec stat -c %s {{}} + 2>/dev/null", "counting", check=False
+            )
+            put_back(self._adb)  # how to do that lies there too
+            self._adb.script(f"rm -rf {ours}", "removing what was copied")
+        return sum(int(size) for size in sizes.out.split() if size.isdigit())
 
     def _measure(
         self, subjects: Sequence[Subject], plan: Plan, *, limit_ms: float | None = None, memory: bool = True
