@@ -131,24 +131,31 @@ def code_fingerprint(*things: object) -> str:
     """
     found: dict[str, str] = {}
     for module in dict.fromkeys(str(getattr(thing, "__module__", "")) for thing in things):
-        if module.partition(".")[0] != "torch":
-            _gather_code(module, found)
+        file = getattr(sys.modules.get(module), "__file__", None)
+        if module.partition(".")[0] != "torch" and file is not None:
+            _gather_code(module, Path(file), found)
     return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _gather_code(module: str, found: dict[str, str]) -> None:
-    file = getattr(sys.modules.get(module), "__file__", None)
-    if module in found or file is None or not Path(file).is_file():
+def _gather_code(module: str, file: Path, found: dict[str, str]) -> None:
+    """Of what is imported beside it the files are looked up, not what is loaded: that changes while a program runs."""
+    if module in found or not file.is_file():
         return
-    tree = ast.parse(Path(file).read_text())
+    tree = ast.parse(file.read_text())
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [part for part in node.body if not _is_text(part)]  # what only says something
     found[module] = hashlib.sha256(ast.dump(tree).encode()).hexdigest()
-    folder = module.rpartition(".")[0]
+    package, _, _ = module.rpartition(".")
+    folder = file.parents[1] if package and file.name == "__init__.py" else file.parent
+    if not package and file.name == "__init__.py":
+        package = module
     for name in _imported(tree):
-        if name.startswith(f"{folder}.") if folder else _lies_beside(name, Path(file)):
-            _gather_code(name, found)
+        if package and name.startswith(f"{package}."):
+            beside = folder.joinpath(*name.removeprefix(f"{package}.").split("."))
+            _gather_code(name, beside / "__init__.py" if beside.is_dir() else beside.with_suffix(".py"), found)
+        elif not package and "." not in name:  # a script, which is in no package
+            _gather_code(name, folder / f"{name}.py", found)
 
 
 def _imported(tree: ast.Module) -> list[str]:
@@ -159,12 +166,6 @@ def _imported(tree: ast.Module) -> list[str]:
         elif isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
     return names
-
-
-def _lies_beside(module: str, file: Path) -> bool:
-    """Whether a module is a file in the same folder: of scripts, which are in no package."""
-    other = getattr(sys.modules.get(module), "__file__", None)
-    return other is not None and Path(other).resolve().parent == file.resolve().parent
 
 
 def _object(file: Path) -> dict[str, Any]:

@@ -133,7 +133,7 @@ def test_limits_may_differ_by_format_and_nothing_is_cut_without_need(teacher: nn
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_without_rounds_the_first_plan_is_trained_and_corrected_where_it_missed(
     teacher: nn.Module, tmp_path: Path
 ) -> None:

@@ -71,7 +71,7 @@ def test_the_front_holds_what_nothing_beats() -> None:
 
 
 @pytest.mark.filterwarnings(r"ignore:os\.fork\(\) was called:RuntimeWarning")  # JAX, where a test before loaded it
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_workers_end_as_one_and_a_killed_one_is_replaced(
     teacher: nn.Module, alone: tuple[SweepResult, Path], tmp_path: Path
 ) -> None:

@@ -49,6 +49,18 @@ def test_what_is_computed_counts(package: Path, file: str, old: str, new: str) -
     assert _digest(package) != before
 
 
+def test_what_was_loaded_meanwhile_does_not_count(package: Path) -> None:
+    """A calibration that is called again in the same process goes on."""
+    (package / "late.py").write_text("RATE = 1\n")
+    model = package / "model.py"
+    model.write_text(model.read_text() + f"    def run(self):\n        from {package.name}.late import RATE\n")
+    before = _digest(package)
+    importlib.import_module(f"{package.name}.late")
+    assert _digest(package) == before
+    (package / "late.py").write_text("RATE = 2\n")
+    assert _digest(package) != before
+
+
 def test_a_scripts_neighbours_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Scripts are in no package."""
     (tmp_path / "losses_of_a_test.py").write_text("RATE = 1\n")

@@ -23,6 +23,7 @@ _FULL = 72  # as the function has it, which is not imported before it is called
 
 def calibrate(
     device: options.Device = "host",
+    upload: options.Upload = False,
     app: options.App = None,
     backend: options.Backend = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="The table, a JSON file.")] = Path("table.json"),
@@ -41,7 +42,7 @@ def calibrate(
 
     with progress_bars() as progress:
         table = measure(
-            options.device_of(device, False, app, backend),
+            options.device_of(device, upload, app, backend),
             formats=options.formats_of(formats),
             networks=_QUICK if quick else networks,
             seed=seed,

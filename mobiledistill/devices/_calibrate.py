@@ -13,11 +13,12 @@ import numpy as np
 import torch
 
 from converters import (
+    ConversionError,
     DeviceError,
     Format,
     InputError,
     Kernel,
-    MobileDistillError,
+    ModelFileError,
     Program,
     convert,
     kernels,
@@ -141,9 +142,7 @@ def _time(device: Device, make: Callable[[], Program], fmt: Format, run: Workdir
         files = [whole, *parts, whole]
         calls = [kernels(path)["main"] for path in files]
         measured = _measure(device, files, fmt)
-    except DeviceError:
-        raise  # it may answer when it is asked again
-    except MobileDistillError as error:
+    except (ConversionError, ModelFileError) as error:  # of this network; a device may answer when it is asked again
         return {"refused": str(error)}
     finally:
         run.discard("grid")

@@ -20,7 +20,7 @@ from converters import InputError, run_in_child
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_no_damaged_file_breaks_a_reader(tmp_path: Path) -> None:
     found = tmp_path / "fuzz.json"
     ran = subprocess.run(

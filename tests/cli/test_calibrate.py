@@ -53,7 +53,7 @@ def test_a_damaged_table_is_refused_in_one_line(tmp_path: Path, capsys: pytest.C
     assert "\n" not in said
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_this_machine_is_calibrated_and_predicts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The real thing, far too small to be exact: within a factor of three on a network it has not seen."""
     out = tmp_path / "host.json"

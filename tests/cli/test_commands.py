@@ -168,7 +168,7 @@ def test_convert_writes_and_proves(student: Path, tmp_path: Path) -> None:
     assert (tmp_path / "student.onnx").stat().st_size == json.loads(result.stdout)["onnx"]["size_bytes"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_convert_reads_keras_models(tmp_path: Path) -> None:
     run_in_child(save_models, tmp_path)
     result = run("convert", tmp_path / "cnn.keras", "--formats", "tflite", "--to", tmp_path / "out", "--json")

@@ -218,7 +218,7 @@ def test_every_condition_is_looked_at(service: Service) -> None:
 
 
 def test_the_commands_reach_hosted_phones(
-    service: Service, tflite: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    service: Service, tflite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name = f"aihub:{PHONE}"
     assert run("profile", tflite, "--device", name, "--upload", "--json") == 0
@@ -230,6 +230,12 @@ def test_the_commands_reach_hosted_phones(
     service.set(refuse={"GET /api/v1/devices/": [401, ""]})
     assert run("profile", tflite, "--device", name, "--upload") == 4
     assert "token" in one_line(capsys)
+    words = f"calibrate --quick --workdir {tmp_path / 'grid'} --out {tmp_path / 'table'} --device".split()
+    assert run(*words, name) == 2
+    assert "--upload" in capsys.readouterr().err.splitlines()[-1]
+    assert run(*words, name, "--upload") == 4
+    assert "token" in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "table").exists()
     assert run("doctor", "--device", name) == 4
     monkeypatch.setenv("ADB", "/no/such/adb")
     capsys.readouterr()

@@ -95,7 +95,7 @@ def test_it_learns(task: NextPieces, tmp_path: Path) -> None:
     assert after.ci95[1] < before / 5
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_example_runs_to_its_end(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     workdir = ["--workdir", str(tmp_path), "--size", "250kB"]
     result = main(["--quick", "--data", str(folder), "--formats", "onnx", *workdir])
