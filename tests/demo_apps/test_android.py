@@ -22,7 +22,7 @@ from safetensors.numpy import load_file, save_file
 from torch import nn
 
 from converters import InputError, Program, convert, load
-from demo_apps.detection import CellsTask, Dataset
+from demo_apps.detection import CellsTask, Dataset, Detector
 from demo_apps.detection._boxes import Floats
 from demo_apps.detection._drawn import CLASSES, drawn_images
 from demo_apps.detection._image import fit_image
@@ -137,40 +137,6 @@ def test_digits_are_heard_as_in_python(started: Started, fsdd_root: Path) -> Non
     np.testing.assert_allclose(np.concatenate([one["features"] for one in app.asked]), due, atol=2e-4)
 
 
-def test_exported_files_answer_in_the_app_as_in_python(
-    started: Started, tmp_path: Path, fsdd_root: Path, tatoeba: TranslationTask
-) -> None:
-    listening = DigitsTask(load_recordings(fsdd_root))
-    heard = _exported(listening, digits_net(), tmp_path / "digits.tflite")
-    file = fsdd_root / "recordings" / "7_theo_0.wav"
-    with started("speech", listening, heard) as app:
-        samples = next(one.samples for one in load_recordings(fsdd_root).recordings if one.name == file.stem)
-        assert (
-            app(800, samples)[-1].split(" (")[0]
-            == answer_digit(heard, app.folder / "assets", str(file)).text.split(" (")[0]
-        )
-    sizes = {"source_tokens": len(tatoeba.source_vocabulary), "target_tokens": len(tatoeba.target_vocabulary)}
-    written = _exported(tatoeba, translator(32, 1, **sizes), tmp_path / "translator.tflite")
-    with started("translation", tatoeba, written) as app:
-        due = translate.answer(written, app.folder / "assets", "Where is my book?").text
-        assert app('"Where is my book?"') == due != ""
-
-
-def _exported(task: Task, model: nn.Module, path: Path) -> Predict:
-    """The very file that a run writes, but of a network that has learned nothing."""
-    programs = [
-        Program(
-            task.exported(model, name).eval(),
-            {key: torch.from_numpy(value[:1]) for key, value in task.calibration_inputs(name).items()},
-            tuple(signature.outputs),
-            name,
-        )
-        for name, signature in task.signatures.items()
-        if signature.exported
-    ]
-    return load(convert(programs, path)).run
-
-
 def _percent(said: str) -> int:
     return int(said.partition("(")[2].partition(" %")[0])
 
@@ -201,6 +167,8 @@ def test_sentences_are_heard_as_in_python_while_they_are_said(
         """As the network, which has learned nothing, but one that does not always say the same."""
         answered = net(inputs, signature)
         loud = inputs["features"].reshape(-1, 64, 8, 8).mean(3).transpose(0, 2, 1) @ likely
+        silent = ~inputs["features"].reshape(-1, 64, 8, 8).any((1, 3))
+        loud[:, np.arange(8), 1 + np.arange(8)] += 9 * silent  # and something where there is nothing to be heard
         return {**answered, "logits": answered["logits"] + loud}
 
     said: list[Utterance] = [*load_corpus(data_root / "an4").test[:3]]
@@ -222,7 +190,15 @@ def test_sentences_are_heard_as_in_python_while_they_are_said(
     assert log_mel(sounds[0]).shape[1] > 64
 
 
-def _cells(inputs: Arrays, signature: str = "main") -> dict[str, NDArray[Any]]:
+@pytest.fixture(scope="module")
+def cells() -> CellsTask:
+    parts = drawn_images()
+    return CellsTask(
+        Dataset(CLASSES, parts["train"][:48], parts["val"][:1], parts["test"][:1], "drawn", synthetic=True)
+    )
+
+
+def _redness(inputs: Arrays, signature: str = "main") -> dict[str, NDArray[Any]]:
     """A detector that finds some: it is the surer the redder the picture is around a cell."""
     image = np.asarray(inputs["image"], np.float32)
     corners = np.random.default_rng(0).integers(0, 200, (1500, 2))
@@ -239,24 +215,22 @@ def test_the_golden_boxes_stay(app_core: list[str]) -> None:
 
 @pytest.mark.parametrize("size", [(320, 240), (640, 480), (1000, 333), (197, 301), (3, 2), (480, 641)])
 def test_objects_are_found_as_in_python(
-    started: Started, tmp_path: Path, size: tuple[int, int], data_root: Path
+    started: Started, tmp_path: Path, size: tuple[int, int], data_root: Path, cells: CellsTask
 ) -> None:
     photograph = sorted((data_root / "bccd").rglob("*.jpg"))[3]
     image = Image.open(photograph).convert("RGB").resize(size)
     image.save(tmp_path / "picture.png")
-    parts = drawn_images()
-    task = CellsTask(Dataset(CLASSES, parts["train"][:2], parts["val"][:1], parts["test"][:1], "drawn", synthetic=True))
     rows = np.zeros((size[1], 4 * size[0] + 20), np.uint8)  # a camera's rows are longer than the picture
     rows[:, : 4 * size[0]] = np.asarray(image.convert("RGBA")).reshape(size[1], -1)
-    with started("detection", task, _cells) as app:
+    with started("detection", cells, _redness) as app:
         text = app(size[0], rows)
         found = load_file(app.folder / "found.safetensors")["boxes"]
     pixels, scale = fit_image(image)
     (asked,) = app.asked
     assert np.array_equal(asked["image"][0], pixels.astype(np.float32) / np.float32(255))
-    (due,) = detect(_cells, [pixels], least_score=0.4)
+    (due,) = detect(_redness, [pixels], least_score=0.4)
     np.testing.assert_allclose(found, due.boxes / np.float32(scale), rtol=1e-6)
-    assert text == answer_image(_cells, app.folder / "assets", str(tmp_path / "picture.png")).text
+    assert text == answer_image(_redness, app.folder / "assets", str(tmp_path / "picture.png")).text
     assert size == (3, 2) or len(found) > 3
 
 
@@ -281,7 +255,7 @@ def _writer(task: TranslationTask) -> Predict:
         memory = sum(inputs[name] for name in inputs if name.startswith("memory"))
         now += np.sin(memory.sum(1)) + np.cos(inputs["source"].sum() * np.arange(128))
         logits = now @ heads.T
-        logits[:, END] += 5 * inputs["position"][:, 0]
+        logits[:, END] += 1000 * (inputs["position"][:, 0] == 3 + inputs["source"].sum(1) % 9)  # once, and not later
         states = {f"next_{name}": inputs[name].copy() for name in inputs if f"next_{name}" in outputs}
         for state in states.values():
             state[:, inputs["position"][0, 0]] = np.sin(now)
@@ -312,10 +286,10 @@ def test_texts_are_translated_as_in_python(started: Started, tatoeba: Translatio
 def test_text_becomes_the_same_pieces(started: Started, tatoeba: TranslationTask) -> None:
     # Ligatures, wide letters, circles, fractions, blanks of all kinds, accents apart, letters of no language here.
     written = "\ufb01ne  \u2460\uff12 \uff21\uff22 \tÄpfel Ångström\u200b x\u00ad y ½ … \u2581 „Quote“ 日本 日本"
-    written += " \U0001f600! É e\u0301 \x07 \u3000end "
+    written += " \U0001f600! É e\u0301 \x07 \u3000end sss nnnnn eee llllll ttt"  # ties, where the first pair wins
     for name, vocabulary in (("source", tatoeba.source_vocabulary), ("target", tatoeba.target_vocabulary)):
         texts = [pair.target if name == "target" else pair.source for pair in tatoeba.train[::9]]
-        with started(name, tatoeba, _cells, {name: vocabulary.model}) as app:
+        with started(name, tatoeba, _redness, {name: vocabulary.model}) as app:
             for text in [*texts, written, *written.split(" "), *written]:
                 assert app(json.dumps(text)) == [vocabulary.encode(text), vocabulary.decode(vocabulary.encode(text))]
 
@@ -330,6 +304,65 @@ def test_what_is_missing_or_damaged_is_said(started: Started, tatoeba: Translati
             ({**whole, "limits.json": old}, "limits.json lacks memory"),
         ]
     ):
-        with started("translation", tatoeba, _cells, assets) as app, pytest.raises(InputError, match=message):
+        with started("translation", tatoeba, _redness, assets) as app, pytest.raises(InputError, match=message):
             app('"Hello."')
         app.folder.rename(app.folder.with_name(str(number)))
+
+
+def test_an_exported_file_hears_digits_as_in_python(started: Started, tmp_path: Path, fsdd_root: Path) -> None:
+    task = DigitsTask(load_recordings(fsdd_root))
+    predict = _exported(task, digits_net(), tmp_path / "student.tflite")
+    file = fsdd_root / "recordings" / "7_theo_0.wav"
+    (samples,) = (one.samples for one in load_recordings(fsdd_root).recordings if one.name == file.stem)
+    with started("speech", task, predict) as app:
+        due = answer_digit(predict, app.folder / "assets", str(file)).text
+        assert app(800, samples)[-1].split(" (")[0] == due.split(" (")[0]
+
+
+def test_an_exported_file_hears_sentences_as_in_python(
+    started: Started, tmp_path: Path, spoken: SentencesTask, data_root: Path
+) -> None:
+    predict = _exported(spoken, sentences_net(len(spoken.tokens), 16, 16), tmp_path / "student.tflite")
+    samples = load_corpus(data_root / "an4").test[0].samples
+    with started("speech", spoken, predict) as app:
+        (logits,) = spoken.listener.logits(predict, [spoken.listener.features(samples)])
+        assert app(1000, samples)[-1] == " ".join(spoken.tokens.decode(greedy(logits)))
+
+
+def test_an_exported_file_finds_objects_as_in_python(started: Started, tmp_path: Path, cells: CellsTask) -> None:
+    net = Detector(3, width=4)
+    for head in net.heads:
+        nn.init.normal_(head.scores.answer.weight)  # type: ignore[union-attr,arg-type]  # surer of some than of others
+    predict = _exported(cells, net, tmp_path / "student.tflite")
+    picture = cells.images("test")[0].pixels.transpose(1, 2, 0)
+    rgba = np.concatenate([picture, picture[:, :, :1]], axis=2).reshape(240, 1280)
+    facts = json.loads(cells.assets()["detection.json"]) | {"least_score": 0.01}  # it has learned nothing
+    with started("detection", cells, predict, {"detection.json": json.dumps(facts).encode()}) as app:
+        app(320, np.ascontiguousarray(rgba))
+        found = load_file(app.folder / "found.safetensors")["boxes"]
+    (due,) = detect(predict, [np.ascontiguousarray(picture.transpose(2, 0, 1))])
+    np.testing.assert_allclose(found, due.boxes, rtol=1e-6)
+    assert len(found) > 10
+
+
+def test_an_exported_file_translates_as_in_python(started: Started, tmp_path: Path, tatoeba: TranslationTask) -> None:
+    sizes = {"source_tokens": len(tatoeba.source_vocabulary), "target_tokens": len(tatoeba.target_vocabulary)}
+    predict = _exported(tatoeba, translator(32, 1, **sizes), tmp_path / "student.tflite")
+    with started("translation", tatoeba, predict) as app:
+        due = translate.answer(predict, app.folder / "assets", "Where is my book?").text
+        assert app('"Where is my book?"') == due != ""
+
+
+def _exported(task: Task, model: nn.Module, path: Path) -> Predict:
+    """The very file that a run writes, but of a network that has learned nothing."""
+    programs = [
+        Program(
+            task.exported(model, name).eval(),
+            {key: torch.from_numpy(value[:1]) for key, value in task.calibration_inputs(name).items()},
+            tuple(signature.outputs),
+            name,
+        )
+        for name, signature in task.signatures.items()
+        if signature.exported
+    ]
+    return load(convert(programs, path)).run
