@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ HEAVY = {
     *("accelerate", "ai_edge_litert", "coremltools", "jax", "litert_torch"),
     *("onnx", "onnxruntime", "tensorflow", "torch_pruning"),
 }
+ONLY_RUN = {"pymobiledevice3"}  # under the GPL: a program of the user's, no library of ours
 TASK_WORDS = {  # in the singular
     *("audio", "digit", "phoneme", "sentence", "speaker", "speech", "utterance", "waveform"),
     *("bleu", "detection", "detector", "translation", "translator"),
@@ -38,6 +40,20 @@ def test_imports_run_downwards(package: str) -> None:
         if module.split(".")[0] in ABOVE[package]
     ]
     assert not wrong
+
+
+def test_what_is_only_run_is_neither_imported_nor_installed() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} imports {module}"
+        for package in PACKAGES
+        for path in sources(package)
+        for line, module in imports(ast.parse(path.read_text()))
+        if module.split(".")[0] in ONLY_RUN
+    ]
+    assert not wrong
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
+    assert not [one for one in wanted if any(one.lower().startswith(name) for name in ONLY_RUN)]
 
 
 def test_demos_use_the_public_interface_only() -> None:

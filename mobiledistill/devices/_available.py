@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 
 from converters import DeviceError
@@ -13,8 +12,8 @@ from mobiledistill.devices._browser import Browser
 from mobiledistill.devices._gates import Gate, host_gates
 from mobiledistill.devices._host import Host, cpu_name
 from mobiledistill.devices._hosted import hosted_gates
-from mobiledistill.devices._ios import IPhone
-from mobiledistill.devices._ios_devicectl import listed
+from mobiledistill.devices._ios import gates_of
+from mobiledistill.devices._ios_found import found_tool, has_tool
 
 __all__ = ["Available", "available"]
 
@@ -43,7 +42,7 @@ class Available:
 
 
 def available() -> tuple[Available, ...]:
-    """This computer, every phone that adb or this Mac knows of, the browser, and phones that a service hosts.
+    """This computer, every phone that adb or a tool for iPhones knows of, the browser, and phones that a service hosts.
 
     Example:
         >>> available()[0].name
@@ -86,10 +85,10 @@ def _browser() -> Available:
 
 
 def _iphones() -> list[Available]:
-    if shutil.which("xcrun") is None:
-        return []  # no Mac: nothing that could be put right
+    if not has_tool():
+        return []  # no Mac, and nobody asked for iPhones
     try:
-        found = [(phone, _failed(IPhone(phone.udid).examine())) for phone in listed()]
+        found = [(phone, _failed(gates_of(phone))) for phone in found_tool().phones()]
     except DeviceError as error:
         return [Available("ios", "iPhones", False, str(error))]
     return [Available(f"ios:{phone.udid}", phone.name, not failed, _told(failed)) for phone, failed in found]

@@ -71,6 +71,8 @@ class Browser:
     """
 
     formats: Final[tuple[Format, ...]] = ("tflite", "onnx")
+    float_ends: Final = True
+    """LiteRT.js takes no 8-bit integers where a graph begins and ends; ``calibrate`` parts networks accordingly."""
 
     def __init__(
         self,

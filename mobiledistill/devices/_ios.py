@@ -1,8 +1,9 @@
-"""An iPhone on a Mac's cable: a small app of ours runs Core ML packages there and writes down what it saw."""
+"""An iPhone on a cable: a small app of ours runs Core ML packages there and writes down what it saw."""
 
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 import uuid
 from pathlib import Path
@@ -16,7 +17,8 @@ from converters import DeviceError, Format, InputError, load
 from mobiledistill._workdir import digest_of
 from mobiledistill.devices._base import Inputs, InputsBySignature
 from mobiledistill.devices._gates import Gate
-from mobiledistill.devices._ios_devicectl import App, Phone, listed
+from mobiledistill.devices._ios_found import found_tool
+from mobiledistill.devices._ios_tool import IPhoneTool, Phone
 from mobiledistill.devices._measurement import (
     Backend,
     DeviceInfo,
@@ -31,7 +33,7 @@ from mobiledistill.devices._runs import one_signature
 from mobiledistill.devices._statistics import drift, percentile_interval
 from mobiledistill.devices._statistics import percentile as percentile_of
 
-__all__ = ["BUNDLE", "AppleUnit", "IPhone"]
+__all__ = ["BUNDLE", "AppleUnit", "IPhone", "gates_of"]
 
 BUNDLE = "org.mobiledistill.harness"
 
@@ -44,6 +46,7 @@ _LARGEST_DRIFT = 0.10
 _LARGEST_RESULT_BYTES = 64 << 20
 _HEAT = {"nominal": 0, "fair": 1, "serious": 3, "critical": 4}
 """Apple's thermal states on Android's scale, where 3 is "severe" and 4 "critical"."""
+_OLDEST_IOS = 17
 _SLOW_FROM = 3  # "fair" is warm, but Apple slows nothing down for it
 
 
@@ -51,11 +54,12 @@ class IPhone:
     """Measures Core ML packages on an iPhone or iPad, on each unit that Core ML can be told to use.
 
     What you gain: the phone's own milliseconds on the CPU, GPU and Neural Engine, the first load apart from later ones,
-    thermal state and low power mode. What it takes: a Mac with Xcode 15, iOS 17, Developer Mode, and the app of
-    ``demo_apps/ios`` on the phone, signed by you. Never tried on a real phone: see the manual.
+    thermal state and low power mode. What it takes: iOS 17, Developer Mode, the app of ``demo_apps/ios`` on the phone,
+    signed by you, and a Mac with Xcode 15 or the program ``pymobiledevice3``. Never tried on a real phone: see the
+    manual.
 
     Args:
-        udid: as ``xcrun devicectl list devices`` or Finder tells it.
+        udid: as ``mobiledistill devices`` or Finder tells it.
         unit: where it may run; ``measure_units`` tries all.
         bundle: the app's identifier, where you signed it under another.
     """
@@ -145,9 +149,9 @@ class IPhone:
             )
         given = inputs if inputs is not None else _drawn(model.signatures[signature].inputs)
         expected = model.run(given, signature)
-        phone = self._phone()
-        app = App(phone.identifier, self._bundle)
-        app.copy_to(path, "Documents/model.mlpackage")
+        tool = found_tool()
+        phone = self._phone(tool)
+        tool.copy_to(phone, self._bundle, path, "Documents/model.mlpackage")
         config = {
             "schema": 1,
             "model": "model.mlpackage",
@@ -157,7 +161,7 @@ class IPhone:
             "samples": samples,
             "inputs": {name: _as_json(np.asarray(value)) for name, value in given.items()},
         }
-        results = [self._run(app, config) for _ in range(processes)]
+        results = [self._run(tool, phone, config) for _ in range(processes)]
         batch = max(1, *(np.asarray(value).shape[0] if np.ndim(value) else 1 for value in given.values()))
         return {
             unit: _measurement(path, signature, batch, phone, unit, results, percentile).with_outputs(
@@ -167,48 +171,34 @@ class IPhone:
         }
 
     def install(self, app: str | Path) -> None:
-        """Puts the signed app on the phone.
+        """Puts the signed app on the phone: an .app, or without a Mac an .ipa too.
 
         Raises:
             DeviceError: the phone is not there, or does not take it.
         """
-        App(self._phone().identifier, self._bundle).install(Path(app))
+        tool = found_tool()
+        tool.install(self._phone(tool), Path(app))
 
     def examine(self) -> list[Gate]:
         """What a measurement needs, as far as it can be seen from here."""
-        phone = _found(self._udid)
-        return [
-            Gate(
-                "phone",
-                f"{phone.name}, {phone.os}",
-                phone.is_real,
-                "take a real phone: a simulator's times mean nothing",
-            ),
-            Gate("connection", "yes" if phone.is_reachable else "no", phone.is_reachable, "plug it in and unlock it"),
-            Gate(
-                "Developer Mode",
-                "on" if phone.allows_developers else "off",
-                phone.allows_developers,
-                "turn it on in Settings, Privacy & Security",
-            ),
-        ]
+        return gates_of(_found(found_tool(), self._udid))
 
-    def _phone(self) -> Phone:
-        phone = _found(self._udid)
-        for gate in self.examine():
+    def _phone(self, tool: IPhoneTool) -> Phone:
+        phone = _found(tool, self._udid)
+        for gate in gates_of(phone):
             if not gate.passed:
                 raise DeviceError(f"{self.name} is not ready: {gate.name} {gate.seen}; {gate.advice}.")
         return phone
 
-    def _run(self, app: App, config: dict[str, Any]) -> _Result:
+    def _run(self, tool: IPhoneTool, phone: Phone, config: dict[str, Any]) -> _Result:
         """One fresh process of the app."""
         run = uuid.uuid4().hex  # tells this run's result from one that an earlier run left
         with tempfile.TemporaryDirectory(prefix="mobiledistill-") as folder:
             written, got = Path(folder) / "config.json", Path(folder) / "result.json"
             written.write_text(json.dumps({**config, "run": run}))
-            app.copy_to(written, "Documents/config.json")
-            app.launch(_RUN_S)
-            app.copy_from("Documents/result.json", got)
+            tool.copy_to(phone, self._bundle, written, "Documents/config.json")
+            tool.launch(phone, self._bundle, _RUN_S)
+            tool.copy_from(phone, self._bundle, "Documents/result.json", got)
             if got.stat().st_size > _LARGEST_RESULT_BYTES:
                 raise DeviceError(f"The app's result.json has {got.stat().st_size:,} bytes; install the app again.")
             try:
@@ -226,15 +216,47 @@ class IPhone:
         return result
 
 
-def _found(udid: str) -> Phone:
-    known = listed()
+def _found(tool: IPhoneTool, udid: str) -> Phone:
+    known = tool.phones()
     for phone in known:
         if udid in (phone.udid, phone.identifier):
             return phone
     told = ", ".join(f"ios:{phone.udid} ({phone.name})" for phone in known) or "none"
     raise DeviceError(
-        f"There is no iPhone ios:{udid}; this Mac knows {told}. Plug it in and trust this computer on it."
+        f"There is no iPhone ios:{udid}; this computer knows {told}. Plug it in and trust this computer on it."
     )
+
+
+def gates_of(phone: Phone) -> list[Gate]:
+    """What a measurement needs of a phone."""
+    real = Gate(
+        "phone",
+        f"{phone.name}, {phone.os}",
+        phone.is_real,
+        "take a real phone: a simulator's times mean nothing",
+    )
+    reachable = Gate(
+        "connection",
+        "yes" if phone.is_reachable else "no",
+        phone.is_reachable,
+        "plug it in, unlock it, and trust this computer on it",
+    )
+    version = re.match(r"iOS (\d+)", phone.os)
+    system = Gate(
+        "system",
+        phone.os,
+        version is None or int(version[1]) >= _OLDEST_IOS,
+        f"update it to iOS {_OLDEST_IOS}: older ones let nobody start an app from outside",
+    )
+    if phone.allows_developers is None:
+        return [real, system, reachable]
+    developers = Gate(
+        "Developer Mode",
+        "on" if phone.allows_developers else "off",
+        phone.allows_developers,
+        "turn it on in Settings, Privacy & Security",
+    )
+    return [real, system, reachable, developers]
 
 
 # -- what the app says --------------------------------------------------------------------------------------------
@@ -274,6 +296,7 @@ class _Unit(_Said):
 
 
 class _Result(_Said):
+    schema_version: Literal[1] = Field(alias="schema")
     run: str
     os: str = "unknown"
     simulator: bool = False

@@ -34,7 +34,7 @@ def open(
 
     Args:
         spec: ``"host"``, this machine; ``"adb:SERIAL"``, an Android phone, or ``"adb"``, the only one there is;
-            ``"ios:UDID"``, an iPhone on this Mac; ``"browser"``, a page that a browser of this computer or of a phone
+            ``"ios:UDID"``, an iPhone; ``"browser"``, a page that a browser of this computer or of a phone
             opens, and ``"browser:lan"``, one that the local network reaches; ``"aihub:Samsung Galaxy S23"``, a phone
             that Qualcomm AI Hub hosts; ``"table:host.json"``, a latency table that ``calibrate`` made.
         upload: whether models may be sent to a service; only hosted phones need it.

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tree_sitter
+import tree_sitter_kotlin
 from safetensors.numpy import load_file, save_file
 
 from converters import InputError
@@ -25,6 +26,7 @@ from mobiledistill.devices._android_app import (
     _MemoryResult,
 )
 from mobiledistill.devices._replies import result_of
+from tests.devices._grammar import faults
 from tests.devices.phone._apk import APP, linked
 
 PROJECT = APP.parents[2]
@@ -149,22 +151,11 @@ def test_the_program_of_the_shell_says_all_of_the_golden_answer(
 
 
 def test_every_kotlin_file_parses() -> None:
-    import tree_sitter
-    import tree_sitter_kotlin
-
-    parser = tree_sitter.Parser(tree_sitter.Language(tree_sitter_kotlin.language()))
-
-    def faults(node: tree_sitter.Node) -> Iterator[str]:
-        if node.is_error or node.is_missing:
-            yield f"{node.start_point.row + 1}: {(node.text or b'')[:60]!r}"
-        for child in node.children:
-            yield from faults(child)
-
-    assert list(faults(parser.parse(b"fun broken( {").root_node))  # it does tell
+    language = tree_sitter.Language(tree_sitter_kotlin.language())
+    assert faults(language, b"fun broken( {")  # it does tell
     sources = sorted(PROJECT.rglob("*.kt*"))
     assert len(sources) > 8
-    wrong = [f"{path.name}:{fault}" for path in sources for fault in faults(parser.parse(path.read_bytes()).root_node)]
-    assert not wrong
+    assert not [f"{path.name}:{fault}" for path in sources for fault in faults(language, path.read_bytes())]
 
 
 def test_the_core_knows_no_android() -> None:
