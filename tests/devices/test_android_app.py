@@ -15,6 +15,7 @@ from mobiledistill.cli import _files, main
 from mobiledistill.devices import Android, Subject, _android_app, _android_visit, _runs, examine
 from mobiledistill.devices import open as open_device
 from mobiledistill.devices._android_app import PACKAGE
+from tests.contract.searching_device import meets_a_latency_budget
 from tests.devices.phone import Phone
 from tests.devices.phone._apk import built
 
@@ -108,6 +109,11 @@ def test_the_app_measures_and_its_answers_are_checked(
     assert measured.reference is not None
     assert left_behind(app) == []
     assert app.get("setting.global.stay_on_while_plugged_in") == "0"
+
+
+@pytest.mark.long
+def test_the_search_asks_the_app(app: Phone, apk: Path, tmp_path: Path) -> None:
+    assert meets_a_latency_budget(Android(app.address, app=apk), tmp_path).path_kind == "app"
 
 
 def test_the_apk_is_installed_once_and_again_where_it_changed(

@@ -47,7 +47,7 @@ class Configuration(
             val fields = Fields(given)
             val built = fields.build()
             val unread = fields.unread.firstOrNull()
-            require(unread == null) { "the configuration has $unread, which this app does not know" }
+            require(unread == null) { "the configuration has $unread, which this app does not know: build it again" }
             return built
         }
     }
