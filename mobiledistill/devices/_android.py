@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from filelock import FileLock, Timeout
 from safetensors.numpy import load_file, save_file
 
 from converters import DeviceError, Format
@@ -23,12 +20,12 @@ from mobiledistill.devices._base import Inputs, InputsBySignature, Subject
 from mobiledistill.devices._gates import Gate, phone_gates
 from mobiledistill.devices._host import Answers, answers
 from mobiledistill.devices._measurement import Measurement, OutputCheck, PathKind, Telemetry
+from mobiledistill.devices._phone_lock import phone_lock
 from mobiledistill.devices._replies import result_of
 from mobiledistill.devices._runs import BLOCK, REFERENCES, RUNTIMES, Plan, measure, one_signature, refuse_formats
 
 __all__ = ["Android"]
 
-_WAIT_FOR_OTHERS_S = 600.0
 _RUN_S = 900.0
 _LARGEST_RESULT_BYTES = 64 << 20
 
@@ -75,9 +72,6 @@ class Android:
         self._app, self._backend = app, backend or "cpu"
         self.formats: Final = tuple(fmt for fmt, backends in BACKENDS.items() if self._backend in backends)
         self._known_ms: dict[int, dict[str, float]] = {}
-        self._lock = FileLock(
-            Path(tempfile.gettempdir()) / f"mobiledistill-{hashlib.sha256(serial.encode()).hexdigest()}.lock"
-        )
 
     @property
     def name(self) -> str:
@@ -165,7 +159,7 @@ class Android:
         Raises:
             DeviceError: the phone does not answer, or another run uses it.
         """
-        with self._mine():
+        with phone_lock(self._adb.serial):
             ours = f"{ROOT} {FILES}/run-*"
             # stat, since du of older phones counts blocks
             sizes = self._adb.script(
@@ -181,36 +175,22 @@ class Android:
         known_ms = self._known_ms.setdefault(plan.threads, {})
         expected = answers(subjects)
         if self._tool is not None:
-            with self._mine(), Visit(self._adb) as visit:
+            with phone_lock(self._adb.serial), Visit(self._adb) as visit:
                 tools = ToolRuns(visit, self._tool, subjects, [one.signature for one in expected], plan)
                 return measure(subjects, plan, tools, known_ms, limit_ms=limit_ms, memory=memory)
         if self._app is not None:
             with (
-                self._mine(),
+                phone_lock(self._adb.serial),
                 Visit(self._adb) as visit,
                 AppRuns(visit, self._app, self._backend, subjects, expected, plan) as app,
             ):
                 found = measure(subjects, plan, app, known_ms, limit_ms=limit_ms, memory=memory)
                 return [app.checked(index, one) for index, one in enumerate(found)]
         programs = (self._programs or Programs.found()).of(abis(self._adb))
-        with self._mine(), Visit(self._adb) as visit:
+        with phone_lock(self._adb.serial), Visit(self._adb) as visit:
             bench = _Processes(visit, programs, subjects, expected, plan)
             found = measure(subjects, plan, bench, known_ms, limit_ms=limit_ms, memory=memory)
             return [bench.checked(index, one) for index, one in enumerate(found)]
-
-    @contextmanager
-    def _mine(self) -> Iterator[None]:
-        try:
-            self._lock.acquire(timeout=_WAIT_FOR_OTHERS_S)
-        except Timeout:
-            raise DeviceError(
-                f"{self._adb.serial} has been in use by another run for {_WAIT_FOR_OTHERS_S / 60:.0f} minutes;"
-                " wait for it."
-            ) from None
-        try:
-            yield
-        finally:
-            self._lock.release()
 
 
 class _Processes:
