@@ -83,7 +83,7 @@ def kernels(path: Path) -> dict[str, list[Kernel]]:
             raise InputError(f"{path} is {other}, whose kernels no runtime here tells; give a .tflite or .onnx.")
 
 
-def sections(path: Path, folder: Path, lengths: Sequence[int]) -> list[Path]:
+def sections(path: Path, folder: Path, lengths: Sequence[int], *, float_ends: bool = False) -> list[Path]:
     """Cuts a file of one signature into files of a few operators each, so that kernels can be timed by themselves.
 
     Every operator is in exactly one of them, where it was a neighbour of the same operators; values that cross become
@@ -94,6 +94,8 @@ def sections(path: Path, folder: Path, lengths: Sequence[int]) -> list[Path]:
         path: a .tflite or .onnx file.
         folder: where the sections are written, ``s000.tflite`` and so on.
         lengths: how many operators the sections have, over and over again.
+        float_ends: in .tflite, where a section begins or ends in integers, put an operator there that takes or gives
+            floats; some runtimes take no others.
 
     Returns:
         The files, in order.
@@ -102,7 +104,7 @@ def sections(path: Path, folder: Path, lengths: Sequence[int]) -> list[Path]:
     if format_of(path) == "tflite":
         from converters._tflite import sections as of_tflite
 
-        return of_tflite(path, folder, lengths)
+        return of_tflite(path, folder, lengths, float_ends=float_ends)
     from converters._onnx import sections as of_onnx
 
     return of_onnx(path, folder, lengths)

@@ -10,6 +10,7 @@ from typing import Any
 
 from converters._kernels import Kernel
 from converters._tflite._delegation import left_to_tflite
+from converters._tflite._float_io import make_io_float
 from converters._tflite._pack import pack_model
 from converters._tflite._schema import consumers, dtype_of, operator_name, read_model, schema, shape_of
 
@@ -42,7 +43,7 @@ def kernels(path: Path) -> dict[str, list[Kernel]]:
     return found
 
 
-def sections(path: Path, folder: Path, lengths: Sequence[int]) -> list[Path]:
+def sections(path: Path, folder: Path, lengths: Sequence[int], *, float_ends: bool) -> list[Path]:
     """See ``converters.sections``."""
     written = []
     operators = len(read_model(path).subgraphs[0].operators)
@@ -62,6 +63,8 @@ def sections(path: Path, folder: Path, lengths: Sequence[int]) -> list[Path]:
         model.subgraphs = [graph]
         model.metadata = None
         model.signatureDefs = [_signature(graph)]
+        if float_ends:
+            make_io_float(model)
         target = folder / f"s{number:03}.tflite"
         target.write_bytes(pack_model(_without_unused(model)))
         written.append(target)

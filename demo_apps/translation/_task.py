@@ -190,8 +190,15 @@ class TranslationTask:
         return {"encode": _Encode, "step": _Step, "whole": _Whole}[signature](model)
 
     def assets(self) -> Mapping[str, bytes]:
-        """The vocabularies, and how long texts may be."""
-        limits = {"longest_source": LONGEST_SOURCE, "longest_target": LONGEST_TARGET, "begin": BEGIN, "end": END}
+        """The vocabularies, how long texts may be, and the shapes of what goes from call to call."""
+        limits: dict[str, object] = {
+            "longest_source": LONGEST_SOURCE,
+            "longest_target": LONGEST_TARGET,
+            "begin": BEGIN,
+            "end": END,
+            "memory": {name: (1, *MEMORY_SHAPE) for name in MEMORY},
+            "caches": {name: (1, *CACHE_SHAPE) for name in CACHES},
+        }
         return {
             "source.model": self.source_vocabulary.model,
             "target.model": self.target_vocabulary.model,

@@ -23,13 +23,15 @@ _FULL = 72  # as the function has it, which is not imported before it is called
 
 def calibrate(
     device: options.Device = "host",
+    upload: options.Upload = False,
+    app: options.App = None,
+    backend: options.Backend = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="The table, a JSON file.")] = Path("table.json"),
     formats: options.Formats = "tflite,onnx",
     workdir: options.Workdir = Path("runs/calibration"),
     seed: options.Seed = 0,
     networks: Annotated[int, typer.Option(help="Networks that are drawn and timed; more predict better.")] = _FULL,
     quick: Annotated[bool, typer.Option("--quick", help=f"{_QUICK} networks: to see it work.")] = False,
-    upload: options.Upload = False,
     as_json: options.Json = False,
 ) -> None:
     """Time networks and their parts on a device, and write a table that predicts the latency of other files.
@@ -40,7 +42,7 @@ def calibrate(
 
     with progress_bars() as progress:
         table = measure(
-            options.device_of(device, upload),
+            options.device_of(device, upload, app, backend),
             formats=options.formats_of(formats),
             networks=_QUICK if quick else networks,
             seed=seed,

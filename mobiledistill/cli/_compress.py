@@ -36,6 +36,8 @@ def compress(
     workdir: options.Workdir = Path("runs/latest"),
     device: options.Device = "host",
     upload: options.Upload = False,
+    app: options.App = None,
+    backend: options.Backend = None,
     seed: Annotated[int | None, typer.Option(help="Of everything random; without it what schedule() says.")] = None,
     tensorboard: options.TensorBoard = None,
     as_json: options.Json = False,
@@ -47,6 +49,7 @@ def compress(
     """
     budget = options.budget_of(size, latency, latency_share, memory, download, max_drop)
     wanted, scheme = options.formats_of(formats), options.scheme_of(quantize or "int8")
+    measures = options.device_of(device, upload, app, backend)  # refused before the job trains a teacher
     module = _load(job)
     schedule = module.schedule() if hasattr(module, "schedule") else Schedule()
     schedule = schedule if seed is None else replace(schedule, seed=seed)
@@ -57,7 +60,7 @@ def compress(
                 module.teacher(),
                 task,
                 budget,
-                device=options.device_of(device, upload),
+                device=measures,
                 formats=wanted,
                 quantize=scheme,
                 schedule=schedule,

@@ -52,6 +52,8 @@ def _command(name: str, demo: Demo) -> Callable[..., None]:
         workdir: options.Workdir = Path("runs") / name,
         device: options.Device = "host",
         upload: options.Upload = False,
+        app: options.App = None,
+        backend: options.Backend = None,
         seed: options.Seed = 0,
         quick: options.Quick = False,
         tensorboard: options.TensorBoard = None,
@@ -89,7 +91,7 @@ def _command(name: str, demo: Demo) -> Callable[..., None]:
                     request,
                     budget,
                     formats=wanted,
-                    device=options.device_of(device, upload),
+                    device=options.device_of(device, upload, app, backend),
                     workdir=workdir,
                     progress=progress,
                 )

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from converters import InputError
 from mobiledistill.cli import _options as options
 
 __all__ = ["EXAMPLE", "PREPARE_EXAMPLE", "add_to", "print_gates"]
@@ -22,6 +23,7 @@ PREPARE_EXAMPLE = (
 )
 BROWSER_EXAMPLE = "Example: mobiledistill devices prepare-browser"
 AIHUB_EXAMPLE = "Example: mobiledistill devices prepare-aihub"
+CLEAN_EXAMPLE = "Example: mobiledistill devices clean --device adb:SERIAL"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -31,6 +33,7 @@ def add_to(app: typer.Typer) -> None:
     group.command("prepare", epilog=PREPARE_EXAMPLE)(prepare)
     group.command("prepare-browser", epilog=BROWSER_EXAMPLE)(prepare_browser)
     group.command("prepare-aihub", epilog=AIHUB_EXAMPLE)(prepare_aihub)
+    group.command("clean", epilog=CLEAN_EXAMPLE)(clean)
     app.add_typer(group, name="devices")
 
 
@@ -99,11 +102,27 @@ def prepare_aihub(
     print(make(folder))
 
 
-def print_gates(name: str) -> bool:
+def clean(
+    device: Annotated[str, typer.Option("--device", help="adb:SERIAL, or adb where one phone is connected.")] = "adb",
+) -> None:
+    """Remove from a phone what measurements copied there, and put back what an interrupted one had changed.
+
+    The app stays, with the files that its demos read: adb uninstall mobiledistill.benchmark removes it.
+    """
+    from mobiledistill.devices import Android
+    from mobiledistill.devices import open as open_device
+
+    opened = open_device(device)
+    if not isinstance(opened, Android):
+        raise InputError(f"{device} keeps nothing of ours; give adb:SERIAL, an Android phone.")
+    print(f"{opened.clean():,} bytes removed from {opened.name}")
+
+
+def print_gates(name: str, app: Path | None = None) -> bool:
     """Every condition of a device, as a table; whether all hold."""
     from mobiledistill.devices import examine
 
-    gates = examine(name)
+    gates = examine(name, app=app)
     table = Table(show_edge=False)
     for heading in ("", "seen", "holds", "what to do"):
         table.add_column(heading, overflow="fold")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from converters import DeviceError, InputError
+from mobiledistill.cli import _options as options
 from mobiledistill.cli._devices import print_gates
 from mobiledistill.train import read_findings
 
@@ -19,6 +20,7 @@ EXAMPLE = "Example: mobiledistill doctor runs/mine, or: mobiledistill doctor --d
 def doctor(
     run: Annotated[Path | None, typer.Argument(help="The work folder of compress, demo or train_model.")] = None,
     device: Annotated[str | None, typer.Option("--device", help="Or a device: host, adb:SERIAL, browser ...")] = None,
+    app: options.App = None,
 ) -> None:
     """Show what the doctor saw while a run trained, and what it did about it; or whether a device is fit to measure.
 
@@ -26,7 +28,9 @@ def doctor(
     """
     if (run is None) == (device is None):
         raise InputError("doctor takes either the work folder of a run or --device; give one of them.")
-    if device is not None and not print_gates(device):
+    if app is not None and device is None:
+        raise InputError("--app needs the phone that it is for: give --device adb:SERIAL too.")
+    if device is not None and not print_gates(device, app):
         raise DeviceError(f"{device} is not fit to measure; the table says what to do.")
     if run is None:
         return

@@ -244,6 +244,8 @@ def profile(
     file: Annotated[Path, typer.Argument(help="A .tflite or .onnx.")],
     device: options.Device = "host",
     upload: options.Upload = False,
+    app: options.App = None,
+    backend: options.Backend = None,
     threads: Annotated[int, typer.Option(help="Threads that the runtime may use.")] = 1,
     against: Annotated[
         Path | None, typer.Option("--against", help="Another file of one signature, measured in turns with this one.")
@@ -252,7 +254,6 @@ def profile(
         Path | None,
         typer.Option("--tool", help="On a phone: your benchmark_model or onnxruntime_perf_test, in place of ours."),
     ] = None,
-    backend: options.Backend = None,
     force: Annotated[bool, typer.Option("--force", help="Compare what was not measured alike, too.")] = False,
     as_json: options.Json = False,
 ) -> None:
@@ -261,7 +262,7 @@ def profile(
         format_of(one)
         if not one.exists():
             raise InputError(f"{one} does not exist; give the path of a model file.")
-    opened = open_device(device, upload=upload, tool=tool, backend=backend)
+    opened = open_device(device, upload=upload, tool=tool, app=app, backend=backend)
     if against is not None:
         _compared(file, against, opened, threads, force=force, as_json=as_json)
         return

@@ -13,6 +13,7 @@ from mobiledistill._budget import Budget, parse_bytes, parse_ms
 from mobiledistill.quantize import Fp16, Int4, Int8, Int8Or4, Scheme
 
 __all__ = [
+    "App",
     "Backend",
     "Data",
     "Device",
@@ -60,8 +61,17 @@ Device = Annotated[
     typer.Option("--device", help="What measures: host, adb:SERIAL, ios:UDID, aihub:PHONE, browser, or table:FILE."),
 ]
 Upload = Annotated[bool, typer.Option("--upload", help="Let a hosted phone's service have the model.")]
+App = Annotated[
+    Path | None,
+    typer.Option("--app", help="On an Android phone: the APK built from demo_apps/android, which then measures."),
+]
 Backend = Annotated[
-    str | None, typer.Option("--backend", help="What computes, where there is a choice: in a browser wasm or webgpu.")
+    str | None,
+    typer.Option(
+        "--backend",
+        help="What computes: in the app cpu, gpu, npu (.tflite), xnnpack, nnapi, qnn (.onnx);"
+        " in a browser wasm, webgpu.",
+    ),
 ]
 Data = Annotated[Path | None, typer.Option("--data", help="Folder with the data; else MOBILEDISTILL_DATA.")]
 Workdir = Annotated[Path, typer.Option("--workdir", help="Folder for everything a run keeps; the same call resumes.")]
@@ -74,9 +84,11 @@ Trust = Annotated[bool, typer.Option("--trust", help="Open a SavedModel, which c
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on standard output.")]
 
 
-def device_of(name: str, upload: bool) -> str | devices.Device:
-    """What measures: its name, or the device itself where models may be sent to it."""
-    return devices.open(name, upload=True) if upload else name
+def device_of(name: str, upload: bool, app: Path | None, backend: str | None) -> str | devices.Device:
+    """What measures: its name, or the device itself where more was said of it than that."""
+    if not upload and app is None and backend is None:
+        return name
+    return devices.open(name, upload=upload, app=app, backend=backend)
 
 
 def budget_of(

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from filelock import FileLock, Timeout
 from safetensors.numpy import load_file, save_file
 
 from converters import DeviceError, Format
 from mobiledistill.devices._adb import Adb, status
-from mobiledistill.devices._android_app import AppRuns, check_app
+from mobiledistill.devices._android_app import BACKENDS, FILES, AppRuns, app_gates, check_app
 from mobiledistill.devices._android_programs import PREPARE, AbiPrograms, Programs
 from mobiledistill.devices._android_tools import ToolRuns
-from mobiledistill.devices._android_visit import ROOT, Visit, abis
+from mobiledistill.devices._android_visit import ROOT, Visit, abis, put_back
 from mobiledistill.devices._base import Inputs, InputsBySignature, Subject
 from mobiledistill.devices._gates import Gate, phone_gates
 from mobiledistill.devices._host import Answers, answers
 from mobiledistill.devices._measurement import Measurement, OutputCheck, PathKind, Telemetry
+from mobiledistill.devices._phone_lock import phone_lock
 from mobiledistill.devices._replies import result_of
 from mobiledistill.devices._runs import BLOCK, REFERENCES, RUNTIMES, Plan, measure, one_signature, refuse_formats
 
 __all__ = ["Android"]
 
-_WAIT_FOR_OTHERS_S = 600.0
 _RUN_S = 900.0
 _LARGEST_RESULT_BYTES = 64 << 20
 
@@ -41,7 +38,7 @@ class Android:
     the NPU, and what an app around the model costs.
 
     Every measurement waits until the phone is cool, wakes its screen, runs fresh processes on the cores of the fastest
-    cluster and leaves nothing changed behind. What it has copied stays on the phone while the device is open.
+    cluster and leaves nothing changed behind. What it has copied stays on the phone until ``clean``.
 
     Args:
         serial: as ``adb devices`` prints it.
@@ -51,14 +48,13 @@ class Android:
             that compares, and the check of answers, for these tools draw their inputs themselves.
         app: the APK that you built from ``demo_apps/android``, which then measures in place of our program: what an app
             sees, and the only way to the GPU and the NPU. It is installed where it is not there yet, and stays.
-        backend: what is to compute, with ``app`` alone: ``"cpu"``, for .tflite ``"gpu"`` or ``"npu"``, for .onnx
-            ``"xnnpack"``, ``"nnapi"`` or ``"qnn"``. What then did is ``Measurement.backend.obtained``.
+        backend: what is to compute, with ``app`` alone: ``"cpu"``, which is what None means, for .tflite ``"gpu"`` or
+            ``"npu"``, for .onnx ``"xnnpack"``, ``"nnapi"`` or ``"qnn"``. What then did is
+            ``Measurement.backend.obtained``. ``formats`` are those that it can compute.
 
     Raises:
         InputError: both a tool and an app are given, or a backend without an app.
     """
-
-    formats: Final[tuple[Format, ...]] = ("tflite", "onnx")
 
     def __init__(
         self,
@@ -67,22 +63,22 @@ class Android:
         programs: Programs | None = None,
         tool: Path | None = None,
         app: Path | None = None,
-        backend: str = "cpu",
+        backend: str | None = None,
     ) -> None:
         check_app(app, tool, backend)
         self._adb = Adb(serial)
         self._programs = programs
         self._tool = tool
-        self._app, self._backend = app, backend
+        self._app, self._backend = app, backend or "cpu"
+        self.formats: Final = tuple(fmt for fmt, backends in BACKENDS.items() if self._backend in backends)
         self._known_ms: dict[int, dict[str, float]] = {}
-        self._lock = FileLock(
-            Path(tempfile.gettempdir()) / f"mobiledistill-{hashlib.sha256(serial.encode()).hexdigest()}.lock"
-        )
 
     @property
     def name(self) -> str:
-        """As ``devices.open`` takes it."""
-        return f"adb:{self._adb.serial}"
+        """As ``devices.open`` takes it; a tool or the app behind it, so that work folders never mix their times."""
+        if self._app is not None:
+            return f"adb:{self._adb.serial} by the app on {self._backend}"
+        return f"adb:{self._adb.serial}" + ("" if self._tool is None else f" by {self._tool.name}")
 
     def signatures(self, path: Path, fmt: Format) -> tuple[str, ...]:
         """As ``Host.signatures``: a file's names are the same everywhere."""
@@ -114,7 +110,7 @@ class Android:
             ModelFileError: the file is damaged or no such model.
             DeviceError: the phone is not there, not ready to measure, or cannot run the file.
         """
-        if fmt not in self.formats:
+        if fmt not in BACKENDS:
             return None
         signature, own = one_signature(inputs, signature)
         subject = Subject(Path(path), fmt, own, signature)
@@ -143,6 +139,8 @@ class Android:
         """
         processors = abis(self._adb)
         found = [Gate("processor", " or ".join(processors), True, "")]
+        if self._app is not None:
+            return [*found, *app_gates(self._adb, self._app, processors), *phone_gates(self._adb)]
         try:
             programs = (self._programs or Programs.found()).of(processors)
         except DeviceError as error:
@@ -152,9 +150,24 @@ class Android:
         found.append(Gate("runtimes", told, bool(seen), f"give their packages to {PREPARE}"))
         return [*found, *phone_gates(self._adb)]
 
-    def close(self) -> None:
-        """Removes what was copied to the phone."""
-        self._adb.shell("rm", "-rf", ROOT)
+    def clean(self) -> int:
+        """Removes what was copied to the phone; the app stays.
+
+        Returns:
+            How many bytes that were.
+
+        Raises:
+            DeviceError: the phone does not answer, or another run uses it.
+        """
+        with phone_lock(self._adb.serial):
+            ours = f"{ROOT} {FILES}/run-*"
+            # stat, since du of older phones counts blocks
+            sizes = self._adb.script(
+                f"find {ours} -type f -exec stat -c %s {{}} + 2>/dev/null", "counting", check=False
+            )
+            put_back(self._adb)  # how to do that lies there too
+            self._adb.script(f"rm -rf {ours}", "removing what was copied")
+        return sum(int(size) for size in sizes.out.split() if size.isdigit())
 
     def _measure(
         self, subjects: Sequence[Subject], plan: Plan, *, limit_ms: float | None = None, memory: bool = True
@@ -162,36 +175,22 @@ class Android:
         known_ms = self._known_ms.setdefault(plan.threads, {})
         expected = answers(subjects)
         if self._tool is not None:
-            with self._mine(), Visit(self._adb) as visit:
+            with phone_lock(self._adb.serial), Visit(self._adb) as visit:
                 tools = ToolRuns(visit, self._tool, subjects, [one.signature for one in expected], plan)
                 return measure(subjects, plan, tools, known_ms, limit_ms=limit_ms, memory=memory)
         if self._app is not None:
             with (
-                self._mine(),
+                phone_lock(self._adb.serial),
                 Visit(self._adb) as visit,
                 AppRuns(visit, self._app, self._backend, subjects, expected, plan) as app,
             ):
                 found = measure(subjects, plan, app, known_ms, limit_ms=limit_ms, memory=memory)
                 return [app.checked(index, one) for index, one in enumerate(found)]
         programs = (self._programs or Programs.found()).of(abis(self._adb))
-        with self._mine(), Visit(self._adb) as visit:
+        with phone_lock(self._adb.serial), Visit(self._adb) as visit:
             bench = _Processes(visit, programs, subjects, expected, plan)
             found = measure(subjects, plan, bench, known_ms, limit_ms=limit_ms, memory=memory)
             return [bench.checked(index, one) for index, one in enumerate(found)]
-
-    @contextmanager
-    def _mine(self) -> Iterator[None]:
-        try:
-            self._lock.acquire(timeout=_WAIT_FOR_OTHERS_S)
-        except Timeout:
-            raise DeviceError(
-                f"{self._adb.serial} has been in use by another run for {_WAIT_FOR_OTHERS_S / 60:.0f} minutes;"
-                " wait for it."
-            ) from None
-        try:
-            yield
-        finally:
-            self._lock.release()
 
 
 class _Processes:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import tempfile
 import uuid
+import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -24,13 +25,25 @@ from converters import DeviceError, Format, InputError
 from mobiledistill.devices._adb import Adb
 from mobiledistill.devices._android_visit import Visit
 from mobiledistill.devices._base import Subject
+from mobiledistill.devices._gates import Gate
 from mobiledistill.devices._host import Answers, answers
 from mobiledistill.devices._measurement import Measurement, OutputCheck, PathKind, Telemetry
 from mobiledistill.devices._record import Record, first_fault
 from mobiledistill.devices._replies import result_of
 from mobiledistill.devices._runs import BLOCK, REFERENCES, RUNTIMES, Plan
 
-__all__ = ["ACTIVITY", "BACKENDS", "PACKAGE", "AppFile", "AppRuns", "AppTensor", "Configuration", "check_app"]
+__all__ = [
+    "ACTIVITY",
+    "BACKENDS",
+    "FILES",
+    "PACKAGE",
+    "AppFile",
+    "AppRuns",
+    "AppTensor",
+    "Configuration",
+    "app_gates",
+    "check_app",
+]
 
 PACKAGE = "mobiledistill.benchmark"
 ACTIVITY = f"{PACKAGE}/.BenchmarkActivity"
@@ -39,7 +52,7 @@ BACKENDS: Final[dict[Format, tuple[str, ...]]] = {
     "onnx": ("cpu", "xnnpack", "nnapi", "qnn"),
 }
 
-_FILES = f"/sdcard/Android/data/{PACKAGE}/files"
+FILES = f"/sdcard/Android/data/{PACKAGE}/files"
 _RUN_S = 900.0
 _PREPARE_S = 20.0
 _POLL_S = 2.0  # looking costs the phone time too
@@ -120,16 +133,18 @@ class _MemoryResult(_Result):
     peak_memory_bytes: int | None
 
 
-def check_app(app: Path | None, tool: Path | None, backend: str) -> None:
+def check_app(app: Path | None, tool: Path | None, backend: str | None) -> None:
     """Whether what a user gave goes together.
 
     Raises:
         InputError: it does not, or there is no such file.
     """
     known = sorted({name for names in BACKENDS.values() for name in names})
-    if app is None and backend != "cpu":
-        raise InputError(f"The backend {backend!r} needs the app: give app=..., the APK built from demo_apps/android.")
-    if backend not in known:
+    if app is None and backend is not None:
+        raise InputError(
+            f"The backend {backend!r} needs the app: give the APK built from demo_apps/android too (app=, --app)."
+        )
+    if backend is not None and backend not in known:
         raise InputError(f"There is no backend {backend!r}; the app knows {', '.join(known)}.")
     if app is not None and tool is not None:
         raise InputError("A tool and an app were given; one of them measures: give one.")
@@ -160,7 +175,7 @@ class AppRuns:
         self.device = visit.described(())
         self._reference = answers([Subject(REFERENCES[self._fmt], self._fmt)])[0]
         self._run_id = f"run-{uuid.uuid4().hex[:12]}"
-        self._folder = f"{_FILES}/{self._run_id}"
+        self._folder = f"{FILES}/{self._run_id}"
 
     def __enter__(self) -> AppRuns:
         try:
@@ -226,7 +241,7 @@ class AppRuns:
 
         Since Android 11 an app may be kept out of a folder that the shell made under its own.
         """
-        self._adb.shell("rm", "-rf", *(f"{_FILES}/{name}" for name in self._left_behind()), check=False)
+        self._adb.shell("rm", "-rf", *(f"{FILES}/{name}" for name in self._left_behind()), check=False)
         self._start("prepare")
         wait = f"i=0; while [ ! -d {self._folder} ] && [ $i -lt 40 ]; do sleep {_PREPARE_S / 40}; i=$((i+1)); done"
         self._adb.script(wait, "waiting for the app", timeout_s=2 * _PREPARE_S + 30)
@@ -241,7 +256,7 @@ class AppRuns:
 
     def _left_behind(self) -> list[str]:
         """Folders of runs whose cable was pulled; the lock sees to it that none is in use."""
-        return [name for name in self._adb.shell("ls", _FILES, check=False).out.split() if name.startswith("run-")] or [
+        return [name for name in self._adb.shell("ls", FILES, check=False).out.split() if name.startswith("run-")] or [
             self._run_id
         ]
 
@@ -288,7 +303,7 @@ class AppRuns:
             died = "ended before it answered" if ended == _GONE else f"gave no answer within {_RUN_S:.0f} s"
             raise DeviceError(
                 f"The app on {self._adb.serial} {died}, in the phase {self._phase(result)!r} of {names} on"
-                f" {self.backend}.{self._last_words(since)} Try backend='cpu', or unlock the phone and run it again."
+                f" {self.backend}.{self._last_words(since)} Try the backend cpu, or unlock the phone and run it again."
             )
         said, where = self._pulled(result), f"in the app on {self._adb.serial}"
         return result_of(said, "it wrote no whole result", names, RUNTIMES[self._fmt], where)
@@ -355,15 +370,52 @@ def _declared(one: Answers) -> tuple[AppTensor, ...]:
     )
 
 
+def app_gates(adb: Adb, app: Path, abis: Sequence[str]) -> list[Gate]:
+    """Of the app on a phone with processors of these kinds: whether it is there, and whether it would run.
+
+    Raises:
+        DeviceError: the phone does not answer.
+    """
+    try:
+        with zipfile.ZipFile(app) as archive:
+            files = [name.split("/") for name in archive.namelist()]
+    except (OSError, zipfile.BadZipFile):
+        return [Gate("app", f"{app.name} is no whole APK", False, "build it from demo_apps/android")]
+    built = {parts[1] for parts in files if parts[0] == "lib" and len(parts) == 3}
+    there = _installed(adb)
+    seen = (
+        "not installed" if there is None else "installed" if _is_this(adb, there, app) else "another build is installed"
+    )
+    return [
+        Gate("app", seen, seen == "installed", "nothing: a measurement installs it", waits=True),
+        Gate(
+            "app's processor",
+            ", ".join(sorted(built)) or "any",
+            not built or not built.isdisjoint(abis),
+            f"build it for {' or '.join(abis)}",
+        ),
+    ]
+
+
 def _install(adb: Adb, app: Path) -> None:
     """Installs the app where not this very file is installed already."""
-    digest = hashlib.sha256(app.read_bytes()).hexdigest()
-    there = adb.shell("pm", "path", PACKAGE, check=False).out.strip().removeprefix("package:")
-    if there and adb.shell("sha256sum", there, check=False).out.startswith(digest):
+    there = _installed(adb)
+    if there is not None and _is_this(adb, there, app):
         return
     adb.install(app)
-    if adb.shell("pm", "path", PACKAGE, check=False).code:
+    if _installed(adb) is None:
         raise DeviceError(f"{app.name} is another app than {PACKAGE}; give the APK built from demo_apps/android.")
+
+
+def _installed(adb: Adb) -> str | None:
+    """Where the app's APK lies on the phone, which may hold parts of it beside."""
+    lines = adb.shell("pm", "path", PACKAGE, check=False).out.splitlines()
+    return lines[0].strip().removeprefix("package:") if lines else None
+
+
+def _is_this(adb: Adb, there: str, app: Path) -> bool:
+    digest = hashlib.sha256(app.read_bytes()).hexdigest()
+    return adb.shell("sha256sum", there, check=False).out.startswith(digest)
 
 
 def _checked(kind: type[_Told], said: dict[str, Any]) -> _Told:

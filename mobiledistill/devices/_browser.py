@@ -77,6 +77,8 @@ class Browser:
     """
 
     formats: Final[tuple[Format, ...]] = ("tflite", "onnx")
+    float_ends: Final = True
+    """LiteRT.js takes no 8-bit integers where a graph begins and ends; ``calibrate`` parts networks accordingly."""
 
     def __init__(
         self,
@@ -97,7 +99,9 @@ class Browser:
 
     @property
     def name(self) -> str:
-        """As ``devices.open`` takes it."""
+        """As ``devices.open`` takes it; the GPU behind it, so that work folders never mix their times."""
+        if self._backend == "webgpu":
+            return "browser on webgpu"
         return "browser:lan" if self._lan else "browser"
 
     def signatures(self, path: Path, fmt: Format) -> tuple[str, ...]:

@@ -138,7 +138,8 @@ def _time(device: Device, make: Callable[[], Program], fmt: Format, run: Workdir
     try:
         whole = convert(program, folder / f"whole{suffix_of(fmt)}")
         draw = random.Random(str(sorted((name, tuple(v.shape)) for name, v in program.inputs.items())))
-        parts = sections(whole, folder / "parts", [draw.choice(_LENGTHS) for _ in range(40)])
+        lengths = [draw.choice(_LENGTHS) for _ in range(40)]
+        parts = sections(whole, folder / "parts", lengths, float_ends=getattr(device, "float_ends", False))
         files = [whole, *parts, whole]
         calls = [kernels(path)["main"] for path in files]
         measured = _measure(device, files, fmt)

@@ -28,6 +28,7 @@ from mobiledistill.devices._measurement import (
     Telemetry,
     Verdict,
 )
+from mobiledistill.devices._phone_lock import phone_lock
 from mobiledistill.devices._record import first_fault
 from mobiledistill.devices._runs import one_signature
 from mobiledistill.devices._statistics import drift, percentile_interval
@@ -151,7 +152,6 @@ class IPhone:
         expected = model.run(given, signature)
         tool = found_tool()
         phone = self._phone(tool)
-        tool.copy_to(phone, self._bundle, path, "Documents/model.mlpackage")
         config = {
             "schema": 1,
             "model": "model.mlpackage",
@@ -161,7 +161,9 @@ class IPhone:
             "samples": samples,
             "inputs": {name: _as_json(np.asarray(value)) for name, value in given.items()},
         }
-        results = [self._run(tool, phone, config) for _ in range(processes)]
+        with phone_lock(phone.udid):
+            tool.copy_to(phone, self._bundle, path, "Documents/model.mlpackage")
+            results = [self._run(tool, phone, config) for _ in range(processes)]
         batch = max(1, *(np.asarray(value).shape[0] if np.ndim(value) else 1 for value in given.values()))
         return {
             unit: _measurement(path, signature, batch, phone, unit, results, percentile).with_outputs(

@@ -7,6 +7,7 @@ from pathlib import Path
 from converters import DeviceError, InputError
 from mobiledistill.devices._adb import connected
 from mobiledistill.devices._android import Android
+from mobiledistill.devices._android_app import check_app
 from mobiledistill.devices._base import Device
 from mobiledistill.devices._browser import Browser
 from mobiledistill.devices._gates import Gate, host_gates
@@ -17,7 +18,14 @@ from mobiledistill.devices._ios import IPhone
 __all__ = ["examine", "open"]
 
 
-def open(spec: str = "host", *, upload: bool = False, tool: Path | None = None, backend: str | None = None) -> Device:
+def open(
+    spec: str = "host",
+    *,
+    upload: bool = False,
+    tool: Path | None = None,
+    app: Path | None = None,
+    backend: str | None = None,
+) -> Device:
     """Opens a device by its name.
 
     Example:
@@ -31,20 +39,26 @@ def open(spec: str = "host", *, upload: bool = False, tool: Path | None = None, 
             that Qualcomm AI Hub hosts; ``"table:host.json"``, a latency table that ``calibrate`` made.
         upload: whether models may be sent to a service; only hosted phones need it.
         tool: on an Android phone, a benchmark program of yours that measures in place of ours; see ``Android``.
-        backend: what is to compute, where there is a choice: in a browser ``"wasm"`` or ``"webgpu"``; None: its first.
+        app: on an Android phone, the APK that you built from ``demo_apps/android``, which then measures.
+        backend: what is to compute: in the app, or in a browser (``"wasm"``, ``"webgpu"``); None: the processor.
 
     Raises:
-        InputError: there is no such device; the message lists those there are. Or a tool or a backend
-            is given for one that has none.
+        InputError: there is no such device; the message lists those there are. Or what only some take is given for
+            another one, or does not go together.
         DeviceError: ``"adb"`` finds no phone, or several.
     """
     kind, _, which = spec.partition(":")
-    if tool is not None and kind != "adb":
-        raise InputError(f"A tool was given for {spec!r}, but only phones run one: give adb:SERIAL, or no tool.")
+    for what, given in (("A tool", tool), ("An app", app)):
+        if given is not None and kind != "adb":
+            raise InputError(f"{what} was given for {spec!r}, but only adb:SERIAL, an Android phone, takes one.")
+    if backend is not None and kind not in ("adb", "browser"):
+        raise InputError(
+            f"A backend was given for {spec!r}, but only adb:SERIAL, an Android phone, and browser take one."
+        )
+    if kind == "adb":
+        check_app(app, tool, backend)
     if tool is not None and not tool.is_file():
         raise InputError(f"{tool} does not exist; give a benchmark_model or onnxruntime_perf_test for that phone.")
-    if backend is not None and kind != "browser":
-        raise InputError(f"A backend was given for {spec!r}, but only a browser has a choice: give browser, or none.")
     if spec == Host.name:
         return Host()
     if kind == "table":
@@ -52,7 +66,7 @@ def open(spec: str = "host", *, upload: bool = False, tool: Path | None = None, 
 
         return TableDevice(LatencyTable.load(which), spec)
     if kind == "adb":
-        return Android(which or _only_phone(), tool=tool)
+        return Android(which or _only_phone(), tool=tool, app=app, backend=backend)
     if spec in ("browser", "browser:lan"):
         return Browser(lan=spec == "browser:lan", backend=backend or "wasm")
     if kind == "aihub":
@@ -66,13 +80,17 @@ def open(spec: str = "host", *, upload: bool = False, tool: Path | None = None, 
     )
 
 
-def examine(spec: str = "host") -> list[Gate]:
+def examine(spec: str = "host", *, app: Path | None = None) -> list[Gate]:
     """What a device needs to measure, what was found of it, and what to do where it does not hold.
+
+    Args:
+        spec: as ``open`` takes it.
+        app: likewise; then what the app needs is looked at in place of what our program needs.
 
     Raises:
         InputError, DeviceError: as ``open``; or the phone does not answer.
     """
-    opened = open(spec)
+    opened = open(spec, app=app)
     if isinstance(opened, Android | Browser | Hosted | IPhone):
         return opened.examine()
     if isinstance(opened, Host):

@@ -15,6 +15,7 @@ from mobiledistill.devices import Programs, _android, _android_visit
 from tests.devices.phone import Faults, Phone
 from tests.devices.phone._fixtures import connect
 
+STORE = "/data/local/tmp/mobiledistill"
 MODEL = Path(mobiledistill.devices.__file__).parent / "assets" / "reference.tflite"
 
 
@@ -25,7 +26,9 @@ def run(*arguments: object) -> int:
     return code if isinstance(code, int) else 0
 
 
-@pytest.mark.parametrize("command", [("devices",), ("devices", "prepare"), ("devices", "prepare-browser"), ("doctor",)])
+@pytest.mark.parametrize(
+    "command", [("devices",), ("devices", "prepare"), ("devices", "prepare-browser"), ("devices", "clean"), ("doctor",)]
+)
 def test_help_shows_an_example(command: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(*command, "--help") == 0
     assert "Example: mobiledistill" in capsys.readouterr().out
@@ -197,3 +200,61 @@ def test_every_fault_is_one_line_and_exit_4_and_the_same_command_then_works(
     assert phone.get("setting.global.stay_on_while_plugged_in") == "0"
     left = [entry.name for entry in phone.path("/data/local/tmp/mobiledistill").iterdir()]
     assert left == ["files"]
+
+
+def test_clean_leaves_nothing_of_ours_on_the_phone_and_says_how_much_it_was(
+    phone: Phone, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app = "/sdcard/Android/data/mobiledistill.benchmark/files"
+    ours = {f"{STORE}/files/ab12/libLiteRt.so": 4000, f"{STORE}/run-1/a b.tflite": 300, f"{app}/run-2/m.onnx": 20}
+    theirs = {"/data/local/tmp/other": 7, f"{app}/listening/student.tflite": 7}
+    for path, size in (ours | theirs).items():
+        phone.path(path).parent.mkdir(parents=True, exist_ok=True)
+        phone.path(path).write_bytes(bytes(size))
+    back = "settings put global stay_on_while_plugged_in 3"
+    phone.path(f"{STORE}/put-back.sh").write_text(back)
+    for removed in (4320 + len(back), 0):
+        assert run("devices", "clean") == 0
+        assert capsys.readouterr().out == f"{removed:,} bytes removed from adb:{phone.address}\n"
+    assert not phone.path(STORE).exists()
+    assert not phone.path(f"{app}/run-2").exists()
+    assert all(phone.path(path).exists() for path in theirs)
+    assert phone.get("setting.global.stay_on_while_plugged_in") == "3"
+
+
+def test_only_phones_are_cleaned(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("devices", "clean", "--device", "host") == 2
+    assert "host keeps nothing of ours; give adb:SERIAL" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("profile", MODEL, "--backend", "gpu"), "A backend was given for 'host', but only adb:SERIAL"),
+        (("profile", MODEL, "--device", "adb", "--backend", "gpu"), "The backend 'gpu' needs the app"),
+        (("profile", MODEL, "--device", "adb", "--app", "no.apk"), "no.apk does not exist; build it"),
+        (("calibrate", "--device", "adb:1", "--backend", "npu"), "The backend 'npu' needs the app"),
+        (("calibrate", "--app", MODEL), "An app was given for 'host'"),
+        (("compress", "job.py", "--size", "9kB", "--app", MODEL), "An app was given for 'host'"),
+        (("profile", MODEL, "--device", "adb", "--app", MODEL, "--backend", "tpu"), "There is no backend 'tpu'"),
+        (("profile", MODEL, "--device", "adb", "--app", MODEL, "--tool", MODEL), "one of them measures: give one"),
+        (
+            ("demo", "speech", "--size", "9kB", "--device", "table:x.json", "--app", MODEL),
+            "An app was given for 'table",
+        ),
+        (("doctor", "runs", "--app", MODEL), "--app needs the phone that it is for"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_in_one_line(
+    words: tuple[object, ...],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "job.py").write_text("raise RuntimeError('it was run')\n")
+    assert run(*words) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1

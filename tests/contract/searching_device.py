@@ -22,6 +22,7 @@ class Quick:
     def __init__(self, device: Interleaving) -> None:
         self._device = device
         self.name, self.formats, self.signatures = device.name, device.formats, device.signatures
+        self.float_ends = getattr(device, "float_ends", False)
 
     def measure(self, path: Path, fmt: Format, inputs: Any = None, **options: Any) -> Measurement | None:
         few = {"processes": 1, "samples": 20, "limit_ms": None}
@@ -65,7 +66,7 @@ def meets_a_latency_budget(device: Interleaving, folder: Path) -> Measurement:
 
 def predicts_what_it_measured(device: Interleaving, folder: Path, held_out: Path) -> LatencyTable:
     """Calibrates on five networks; the table, which tells a held-out file's latency without the device."""
-    table = calibrate(Quick(device), formats=("tflite",), precisions=("fp32",), networks=5, workdir=folder / "grid")
+    table = calibrate(Quick(device), formats=("tflite",), precisions=("int8",), networks=5, workdir=folder / "grid")
     assert table.spec == device.name
     table.save(folder / "table.json")
     prediction = LatencyTable.load(folder / "table.json").predict(held_out)

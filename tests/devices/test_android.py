@@ -79,7 +79,7 @@ def test_an_int8_student_is_timed_and_answers_as_on_this_computer(
     assert Measurement.from_json(measured.to_json()) == measured
     assert left_behind(phone) == []
     assert phone.get("setting.global.stay_on_while_plugged_in") == "0"
-    android.close()
+    assert android.clean() > 1_000_000
     assert not phone.path(STORE).exists()
 
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import sys
+import zipfile
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from converters import DeviceError, Format, InputError
-from mobiledistill.devices import Android, Subject, _android_app, _android_visit, _runs
+from mobiledistill.cli import _files, main
+from mobiledistill.devices import Android, Subject, _android_app, _android_visit, _runs, examine
+from mobiledistill.devices import open as open_device
 from mobiledistill.devices._android_app import PACKAGE
+from tests.contract.searching_device import meets_a_latency_budget
 from tests.devices.phone import Phone
 from tests.devices.phone._apk import built
 
@@ -105,6 +111,11 @@ def test_the_app_measures_and_its_answers_are_checked(
     assert app.get("setting.global.stay_on_while_plugged_in") == "0"
 
 
+@pytest.mark.long
+def test_the_search_asks_the_app(app: Phone, apk: Path, tmp_path: Path) -> None:
+    assert meets_a_latency_budget(Android(app.address, app=apk), tmp_path).path_kind == "app"
+
+
 def test_the_apk_is_installed_once_and_again_where_it_changed(
     app: Phone, apk: Path, tmp_path: Path, tflite: Path
 ) -> None:
@@ -175,14 +186,58 @@ def test_another_app_and_no_app_are_refused(app: Phone, tmp_path: Path, tflite: 
 
 
 def test_what_does_not_go_together_is_refused(tmp_path: Path, tflite: Path) -> None:
-    with pytest.raises(InputError, match="needs the app"):
-        Android("1", backend="gpu")
+    for backend in ("gpu", "cpu"):
+        with pytest.raises(InputError, match=f"The backend '{backend}' needs the app: give the APK"):
+            Android("1", backend=backend)
+    with pytest.raises(InputError, match="An app was given for 'host', but only adb:SERIAL"):
+        open_device("host", app=tflite)
     with pytest.raises(InputError, match="no backend 'tpu'; the app knows cpu, gpu, nnapi, npu, qnn, xnnpack"):
         Android("1", app=tflite, backend="tpu")
     with pytest.raises(InputError, match="one of them measures"):
         Android("1", app=tflite, tool=tflite)
     with pytest.raises(InputError, match=r"does not exist; build it from demo_apps/android"):
         Android("1", app=tmp_path / "none.apk")
+
+
+def test_what_measures_stands_in_the_name_and_decides_the_formats(tflite: Path) -> None:
+    shell, cpu, gpu = Android("1"), Android("1", app=tflite), open_device("adb:1", app=tflite, backend="gpu")
+    assert [one.name for one in (shell, cpu, gpu)] == ["adb:1", "adb:1 by the app on cpu", "adb:1 by the app on gpu"]
+    assert [one.formats for one in (shell, cpu, gpu)] == [("tflite", "onnx"), ("tflite", "onnx"), ("tflite",)]
+    assert Android("1", tool=tflite).name == "adb:1 by reference.tflite"
+
+
+def test_the_command_line_measures_in_the_app(
+    app: Phone, apk: Path, tflite: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(_files, "measure", partial(_files.measure, processes=1, samples=1))
+    words = ["profile", str(tflite), "--device", f"adb:{app.address}", "--app", str(apk), "--backend", "gpu", "--json"]
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert not ended.value.code
+    (measured,) = json.loads(capsys.readouterr().out).values()
+    assert (measured["path_kind"], measured["backend"]["asked"]) == ("app", "gpu")
+
+
+def test_the_doctor_looks_at_the_app(app: Phone, apk: Path, tmp_path: Path, tflite: Path) -> None:
+    def seen(apk: Path) -> dict[str, tuple[str, bool]]:
+        return {gate.name: (gate.seen, gate.passed) for gate in examine(f"adb:{app.address}", app=apk)}
+
+    found = seen(apk)
+    assert found["app"] == ("not installed", False)
+    assert found["app's processor"] == ("any", True)
+    assert "runtimes" not in found  # those of our program, which does not run
+    Android(app.address, app=apk).measure(tflite, "tflite", processes=1, samples=1)
+    assert seen(apk)["app"] == ("installed", True)
+    other = tmp_path / "other.apk"
+    with zipfile.ZipFile(other, "w") as archive:
+        archive.writestr("lib/x86/libLiteRt.so", "")
+    assert seen(other)["app"] == ("another build is installed", False)
+    assert seen(other)["app's processor"] == ("x86", False)
+    with zipfile.ZipFile(other, "a") as archive:
+        archive.writestr("lib/arm64-v8a/libLiteRt.so", "")
+    assert seen(other)["app's processor"] == ("arm64-v8a, x86", True)
+    other.write_text("no archive")
+    assert seen(other)["app"] == ("other.apk is no whole APK", False)
 
 
 def test_a_format_runs_on_its_own_backends(app: Phone, apk: Path, tflite: Path) -> None:

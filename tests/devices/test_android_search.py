@@ -21,7 +21,7 @@ def _emulation_keeps_no_pace(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_latency_budget_is_met_on_the_phone(phone: Phone, programs: Programs, tmp_path: Path) -> None:
     android = Android(phone.address, programs=programs)
     assert meets_a_latency_budget(android, tmp_path).path_kind == "shell"
-    android.close()
+    android.clean()
     assert not phone.path("/data/local/tmp/mobiledistill").exists()
 
 

@@ -113,7 +113,7 @@ def test_a_tool_that_dies_says_how(phone: Phone, tflite: Path, tmp_path: Path) -
 
 
 def test_a_tool_is_for_phones_alone(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="only phones run one"):
+    with pytest.raises(InputError, match="A tool was given for 'host', but only adb:SERIAL"):
         open_device("host", tool=tmp_path)
     with pytest.raises(InputError, match="does not exist"):
         open_device("adb:1", tool=tmp_path / "none")

@@ -166,7 +166,7 @@ def test_backends_that_cannot_be_are_refused(web_runtimes: Runtimes) -> None:
         Browser(backend="gpu", runtimes=web_runtimes)
     with pytest.raises(InputError, match="'webgpu' needs a page from this computer itself"):
         open_device("browser:lan", backend="webgpu")
-    assert open_device("browser", backend="webgpu").name == "browser"
+    assert open_device("browser", backend="webgpu").name == "browser on webgpu"
     with pytest.raises(InputError, match="A backend was given for 'host'"):
         open_device("host", backend="webgpu")
 

@@ -12,11 +12,20 @@ import torch
 from torch import nn
 
 import mobiledistill as md
-from converters import Kernel, kernels, sections
+from converters import Format, Kernel, kernels, sections
 from mobiledistill import Event
-from mobiledistill.devices import DeviceInfo, LatencyTable, Measurement, RuntimeInfo, TableDevice, Telemetry
+from mobiledistill.devices import (
+    DeviceInfo,
+    LatencyTable,
+    Measurement,
+    RuntimeInfo,
+    Subject,
+    TableDevice,
+    Telemetry,
+)
 from mobiledistill.devices._fit import Hyper, Problem, Timed
 from mobiledistill.devices._grid import network
+from mobiledistill.devices._host import answers
 from mobiledistill.devices._measurement import Backend
 
 NETWORKS = 5
@@ -200,15 +209,15 @@ def test_the_same_seed_draws_the_same_networks() -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
-@pytest.mark.parametrize("format", ["tflite", "onnx"])
-def test_every_kernel_is_in_one_section(tmp_path: Path, format: str, precision: str) -> None:
+@pytest.mark.parametrize(("format", "float_ends"), [("tflite", False), ("tflite", True), ("onnx", False)])
+def test_every_kernel_is_in_one_section(tmp_path: Path, format: Format, precision: str, float_ends: bool) -> None:
     net = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 24, 1), nn.ReLU(), nn.MaxPool2d(2))
     program = md.Program(net.eval(), {"image": torch.randn(1, 3, 12, 12)}, ("y",))
     if precision == "int8":
         (program,) = md.quantize.post_training(program, {"image": torch.randn(4, 3, 12, 12)})
     whole = md.convert(program, tmp_path / f"whole.{format}")
 
-    parts = sections(whole, tmp_path / "parts", [1])
+    parts = sections(whole, tmp_path / "parts", [1], float_ends=float_ends)
 
     def heavy(called: list[Kernel]) -> list[tuple[int, int]]:
         return [(kernel.positions, kernel.macs) for kernel in called if kernel.multiplies]
@@ -218,6 +227,9 @@ def test_every_kernel_is_in_one_section(tmp_path: Path, format: str, precision: 
         heavy(kernels(whole)["main"])
     )
     assert len(heavy(kernels(whole)["main"])) == 2
+    asked = answers([Subject(part, format) for part in parts[1:-1]])
+    in_floats = precision == "fp32" or float_ends
+    assert all((value.dtype.kind == "f") == in_floats for one in asked for value in one.inputs.values())
 
 
 def test_work_and_correction_learn_a_law_from_sums() -> None:

@@ -59,10 +59,10 @@ def test_what_an_android_phone_says_of_itself_is_understood(recorded: Path) -> N
 
 
 def test_what_was_measured_there_is_read(recorded: Path) -> None:
-    if said := _said(recorded, "measurement.json"):
-        for found in json.loads(said).values():
+    for file in (*recorded.glob("measurement.json"), *recorded.glob("app-*.json")):
+        for found in json.loads(file.read_text()).values():
             measured = Measurement.from_json(json.dumps(found))
-            assert measured.path_kind in ("shell", "app")
+            assert measured.path_kind == ("app" if file.name.startswith("app-") else "shell")
             assert measured.outputs is not None
 
 

@@ -33,4 +33,8 @@ dependencies {
     implementation("com.google.ai.edge.litert:litert:2.3.0")
     implementation("com.google.ai.edge.litert:litert-gpu:2.3.0")
     implementation("com.microsoft.onnxruntime:onnxruntime-android:1.32.0")
+    // The demos': permissions, and frames of the camera.
+    implementation("androidx.activity:activity-ktx:1.9.3")
+    implementation("androidx.camera:camera-camera2:1.4.1")
+    implementation("androidx.camera:camera-lifecycle:1.4.1")
 }

@@ -21,6 +21,7 @@ from tests.devices.phone._daemon import Phone
 __all__ = [
     "ARM_GCC",
     "adb_server",
+    "app_core",
     "arm_wheels",
     "connect",
     "harness",
@@ -32,6 +33,7 @@ __all__ = [
     "qemu",
 ]
 
+APP = Path(__file__).parents[3] / "demo_apps" / "android"
 NATIVE = Path(mobiledistill.devices.__file__).parent / "assets" / "native"
 CACHE = Path(__file__).parents[3] / ".cache"
 WHEELS = {"ai_edge_litert": "ai-edge-litert==2.3.*", "onnxruntime": "onnxruntime==1.32.*"}
@@ -54,6 +56,16 @@ def needs(*programs: str) -> None:
     """Skips where one is not installed."""
     if missing := [program for program in programs if shutil.which(program) is None]:
         pytest.skip(f"needs {', '.join(missing)}")
+
+
+@pytest.fixture(scope="session")
+def app_core(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The command that runs a class of the app's core, or of the programs here that ask it, on this computer's Java."""
+    needs("kotlinc", "java")
+    jar = tmp_path_factory.mktemp("core") / "core.jar"
+    here = sorted(Path(__file__).parent.glob("*.kt"))
+    subprocess.run(["kotlinc", APP / "core" / "src" / "main" / "kotlin", *here, "-d", jar], check=True)
+    return ["java", "-Dfile.encoding=UTF-8", "-cp", f"{jar}:/usr/share/java/kotlin-stdlib.jar"]
 
 
 @pytest.fixture(scope="session")

@@ -41,9 +41,8 @@ private class LiteRtModel(
 
     override fun bind(inputs: List<Tensor>) {
         for (tensor in inputs) {
-            val buffer = model.createInputBuffer(tensor.declared.name, asked.signature)
-            write(buffer, tensor)
-            this.inputs[tensor.declared.name] = buffer
+            val name = tensor.declared.name
+            write(this.inputs.getOrPut(name) { model.createInputBuffer(name, asked.signature) }, tensor)
         }
     }
 

@@ -63,7 +63,7 @@ private class OnnxModel(
             val data = ByteBuffer.allocateDirect(tensor.bytes.size).order(ByteOrder.nativeOrder())
             data.put(tensor.bytes).rewind()
             val shape = LongArray(tensor.declared.shape.size) { tensor.declared.shape[it].toLong() }
-            this.inputs[name] = OnnxTensor.createTensor(environment, data, shape, type(tensor.declared))
+            this.inputs.put(name, OnnxTensor.createTensor(environment, data, shape, type(tensor.declared)))?.close()
         }
     }
 

@@ -13,36 +13,42 @@ class Configuration(
     val reference: ModelFile?
 ) {
     companion object {
-        fun read(text: String): Configuration {
-            val given = Fields(Json.read(text))
-            require(given.number("schema_version") == 1) { "the configuration is of another version of the app" }
-            return Configuration(
-                run = given.text("run"),
-                mode = given.text("mode"),
-                runtime = given.text("runtime"),
-                backend = given.text("backend"),
-                threads = given.number("threads"),
-                samples = given.number("samples"),
-                block = given.number("block"),
-                files = given.list("files").map { modelFile(it) },
-                reference = given.optional("reference")?.let { modelFile(it) }
+        fun read(text: String): Configuration = of(Json.read(text)) {
+            require(number("schema_version") == 1) { "the configuration is of another version of the app" }
+            Configuration(
+                run = text("run"),
+                mode = text("mode"),
+                runtime = text("runtime"),
+                backend = text("backend"),
+                threads = number("threads"),
+                samples = number("samples"),
+                block = number("block"),
+                files = list("files").map { modelFile(it) },
+                reference = optional("reference")?.let { modelFile(it) }
             )
         }
 
-        private fun modelFile(given: Any?): ModelFile {
+        private fun modelFile(given: Any?) = of(given) {
+            ModelFile(
+                model = name("model"),
+                inputs = name("inputs"),
+                answers = list("answers").map { declared(it) },
+                outputs = if (optional("outputs") == null) null else name("outputs"),
+                signature = optional("signature") as String?
+            )
+        }
+
+        private fun declared(given: Any?) = of(given) {
+            Declared(text("name"), text("dtype"), list("shape").map { (it as Long).toInt() })
+        }
+
+        /** An object, all of whose fields are read: what this app does not know may not be left out silently. */
+        private fun <T> of(given: Any?, build: Fields.() -> T): T {
             val fields = Fields(given)
-            return ModelFile(
-                model = fields.name("model"),
-                inputs = fields.name("inputs"),
-                answers = fields.list("answers").map { declared(Fields(it)) },
-                outputs = if (fields.optional("outputs") == null) null else fields.name("outputs"),
-                signature = fields.optional("signature") as String?
-            )
-        }
-
-        private fun declared(fields: Fields): Declared {
-            val shape = fields.list("shape").map { (it as Long).toInt() }
-            return Declared(fields.text("name"), fields.text("dtype"), shape)
+            val built = fields.build()
+            val unread = fields.unread.firstOrNull()
+            require(unread == null) { "the configuration has $unread, which this app does not know: build it again" }
+            return built
         }
     }
 }
@@ -61,13 +67,15 @@ class Declared(val name: String, val dtype: String, val shape: List<Int>)
 private class Fields(given: Any?) {
     private val values = requireNotNull(given as? Map<*, *>) { "the configuration has no object where one is due" }
 
-    fun optional(key: String): Any? = values[key]
+    val unread = values.keys.toMutableSet()
 
-    fun text(key: String): String = requireNotNull(values[key] as? String) { "the configuration lacks $key" }
+    fun optional(key: String): Any? = values[key].also { unread.remove(key) }
 
-    fun number(key: String): Int = requireNotNull(values[key] as? Long) { "the configuration lacks $key" }.toInt()
+    fun text(key: String): String = requireNotNull(optional(key) as? String) { "the configuration lacks $key" }
 
-    fun list(key: String): List<*> = requireNotNull(values[key] as? List<*>) { "the configuration lacks $key" }
+    fun number(key: String): Int = requireNotNull(optional(key) as? Long) { "the configuration lacks $key" }.toInt()
+
+    fun list(key: String): List<*> = requireNotNull(optional(key) as? List<*>) { "the configuration lacks $key" }
 
     /** A file beside the configuration, never one elsewhere. */
     fun name(key: String): String {

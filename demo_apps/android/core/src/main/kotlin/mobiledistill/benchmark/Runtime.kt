@@ -17,6 +17,7 @@ interface Model : AutoCloseable {
     /** What computes, as far as the runtime tells. */
     val backend: String
 
+    /** What the next runs read; may be called again. */
     fun bind(inputs: List<Tensor>)
 
     fun run()

@@ -5,7 +5,23 @@ import java.nio.ByteBuffer
 import java.nio.ByteOrder
 
 /** A tensor's bytes, little-endian as phones are. */
-class Tensor(val declared: Declared, val bytes: ByteArray)
+class Tensor(val declared: Declared, val bytes: ByteArray) {
+    fun floats(): FloatArray = FloatArray(bytes.size / 4).also { littleEndian(bytes).asFloatBuffer().get(it) }
+
+    companion object {
+        fun of(name: String, shape: List<Int>, values: FloatArray): Tensor {
+            val bytes = ByteArray(4 * values.size).also { littleEndian(it).asFloatBuffer().put(values) }
+            return Tensor(Declared(name, "F32", shape), bytes)
+        }
+
+        fun of(name: String, shape: List<Int>, values: IntArray): Tensor {
+            val bytes = ByteArray(4 * values.size).also { littleEndian(it).asIntBuffer().put(values) }
+            return Tensor(Declared(name, "I32", shape), bytes)
+        }
+
+        private fun littleEndian(bytes: ByteArray) = ByteBuffer.wrap(bytes).order(ByteOrder.LITTLE_ENDIAN)
+    }
+}
 
 object Safetensors {
     private const val LARGEST_HEADER_BYTES = 1 shl 20
