@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from converters import Format
+from converters import DeviceError, Format
 from demo_apps.speech import Dataset, DigitsTask, digits_net, log_mel
 from demo_apps.speech._synthetic import synthetic_recordings
 from demo_apps.speech._try import TRY_OUT as DIGITS
@@ -19,7 +19,10 @@ from demo_apps.speech.sentences import DictionaryBeam, SentencesTask, greedy, se
 from demo_apps.speech.sentences import log_mel as sentences_log_mel
 from demo_apps.speech.sentences._synthetic import synthetic_corpus
 from demo_apps.speech.sentences._try import TRY_OUT as SENTENCES
+from mobiledistill.devices import Runtimes
+from mobiledistill.devices._browser_try import shelf_for
 from tests.demo_apps.pages.conftest import FORMATS, Opened, Tried
+from tests.devices.browser import Chromium
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +114,29 @@ def test_the_microphone_is_heard(digits: Tried) -> None:
     assert "% sure)" in answer
     assert digits.tab.text("#record") == "Record"
     assert digits.tab.evaluate("document.querySelector('#sound').hidden") is False
+
+
+def test_in_the_network_a_file_is_answered_and_the_microphone_missing(
+    digits: Tried, chromium: Chromium, web_runtimes: Runtimes, fsdd_root: Path
+) -> None:
+    file = fsdd_root / "recordings" / "7_theo_12.wav"
+    assert digits.try_out.page is not None
+    try:
+        shelf = shelf_for(
+            digits.try_out.page, "digits", digits.files, digits.assets, lan=True, port=0, runtimes=web_runtimes
+        )
+    except DeviceError as error:
+        pytest.skip(f"needs a network: {error}")
+    there = replace(digits, tab=chromium.tab(shelf.address))
+    there.tab.wait_for("['ready', 'failed'].includes(document.body?.dataset.state)")
+    there.tab.wait_for("!document.querySelector('#file').disabled")
+    for fmt in FORMATS:
+        there.chosen(fmt)
+        assert there.given_file(file) == digits.here(fmt, str(file))
+    assert there.tab.evaluate("document.querySelector('#record').disabled") is True
+    assert "only to a page from the device itself" in there.tab.text("#microphone")
+    there.tab.close()
+    shelf.close()
 
 
 @pytest.mark.parametrize("length", [1, 4001, 8000, 12_345])
