@@ -43,10 +43,10 @@ lint: $(VENV)/.installed-dev ## ruff check, ruff format --check
 types: $(VENV)/.installed-dev ## mypy --strict over the three packages
 	@$(call stage,types,mypy,$(BIN)/mypy)
 
-tests: $(VENV)/.installed-dev ## pytest, but for what takes half a minute and more; ARGS="-k budget" chooses
+tests: $(VENV)/.installed-dev ## pytest, but for what takes 20 seconds and more; ARGS="-k budget" chooses
 	@$(call stage,tests,pytest,$(BIN)/pytest -m "not long" $(SPREAD) $(ARGS))
 
-long: $(VENV)/.installed-dev ## pytest, what takes half a minute and more; CI runs it too
+long: $(VENV)/.installed-dev ## pytest, what takes 20 seconds and more; CI runs it too
 	@$(call stage,long,pytest,$(BIN)/pytest -m long $(SPREAD) $(ARGS))
 
 clean: ## removes .venv and what the commands above left behind, runs/ excepted

@@ -304,7 +304,7 @@ def test_a_given_student_is_used_as_it_is_where_it_fits(teacher: nn.Module, tmp_
     assert shapes[0] == (6, 1, 3, 3)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_several_signatures_share_one_budget(tmp_path: Path) -> None:
     image = Stripes.signatures["main"]
 
@@ -378,7 +378,7 @@ def test_a_latency_budget_is_met_on_measured_files(tmp_path: Path) -> None:
     assert (result.artifacts["tflite"].latency_ms or limit) < limit
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_share_of_the_teachers_latency_is_met_where_it_can_be_measured(tmp_path: Path) -> None:
     torch.manual_seed(0)
     wide = train_model(Residual(96), Stripes(), Recipe(epochs=2, learning_rate=1e-2), workdir=tmp_path / "teacher")

@@ -42,6 +42,7 @@ def _plans(found: SweepResult) -> list[str]:
     return [result.plan.to_json() for result in found.results]
 
 
+@pytest.mark.long
 def test_each_budget_gets_its_student(alone: tuple[SweepResult, Path]) -> None:
     found, folder = alone
     small, large, none = found.results
@@ -121,6 +122,7 @@ def test_an_option_that_compress_does_not_have_is_refused(teacher: nn.Module, tm
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_sensitivities_survive_on_disk(alone: tuple[SweepResult, Path]) -> None:
     (file,) = (alone[1] / "analysis").glob("*.json")
     known = json.loads(file.read_text())

@@ -176,7 +176,7 @@ def test_a_refusal_is_passed_on(service: Service, tflite: Path) -> None:
         measured(tflite)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_limit_on_jobs_is_told(service: Service, tflite: Path) -> None:
     service.set(refuse={"POST /api/v1/jobs/": [429, '{"detail": "You have 5 jobs in the queue."}']})
     with pytest.raises(DeviceError, match="no more jobs for now: You have 5 jobs in the queue"):

@@ -35,7 +35,7 @@ def test_a_file_answers_as_its_model_and_is_slim(cnn: KerasModel, tmp_path: Path
     assert size_bytes(path) < 2600  # 365 weights are 730 bytes
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("format", FORMATS)
 def test_several_inputs_and_outputs_attention_and_recurrent_layers(saved: Path, tmp_path: Path, format: Format) -> None:
     source = load_keras(saved / "several.keras")
