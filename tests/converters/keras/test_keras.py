@@ -49,7 +49,7 @@ def test_several_inputs_and_outputs_attention_and_recurrent_layers(saved: Path, 
         np.testing.assert_allclose(answers[name], known[name], atol=1e-4)  # what Keras's own predict said
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_saved_model_that_is_trusted(saved: Path, tmp_path: Path, format: Format) -> None:
     source = load_keras(saved / "cnn", trust=True)
