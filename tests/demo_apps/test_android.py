@@ -332,7 +332,8 @@ def test_an_exported_file_hears_sentences_as_in_python(
 def test_an_exported_file_finds_objects_as_in_python(started: Started, tmp_path: Path, cells: CellsTask) -> None:
     net = Detector(3, width=4)
     for head in net.heads:
-        nn.init.normal_(head.scores.answer.weight)  # type: ignore[union-attr,arg-type]  # surer of some than of others
+        # surer of some than of others; torch types a part of a module as a tensor or a module
+        nn.init.normal_(head.scores.answer.weight)  # type: ignore[union-attr,arg-type]
     predict = _exported(cells, net, tmp_path / "student.tflite")
     picture = cells.images("test")[0].pixels.transpose(1, 2, 0)
     rgba = np.concatenate([picture, picture[:, :, :1]], axis=2).reshape(240, 1280)

@@ -103,12 +103,11 @@ def assets_of(demo: str) -> dict[str, bytes]:
     if demo == "digits":
         return dict(DigitsTask.assets(SimpleNamespace(mean=-4.5, deviation=2.5)))  # type: ignore[arg-type]  # what it asks of a task
     if demo == "detection":
-        return dict(CellsTask.assets(SimpleNamespace(classes=("RBC", "WBC"))))  # type: ignore[arg-type]
+        return dict(CellsTask.assets(SimpleNamespace(classes=("RBC", "WBC"))))  # type: ignore[arg-type]  # likewise
     if demo == "translation":
         learned = SimpleNamespace(model=b"")
-        return dict(
-            TranslationTask.assets(SimpleNamespace(source_vocabulary=learned, target_vocabulary=learned))  # type: ignore[arg-type]
-        )
+        asked = SimpleNamespace(source_vocabulary=learned, target_vocabulary=learned)
+        return dict(TranslationTask.assets(asked))  # type: ignore[arg-type]  # likewise
     caches = {"past_1": (1, 8, 1, 10)}
     listener = Listener((0.5,) * 64, (1.5,) * 64, caches, (("new_1", "past_1"),))
     return {"listener.json": listener.to_json().encode()}

@@ -126,18 +126,25 @@ def test_another_file_is_refused(library: ctypes.CDLL, both: tuple[Pieces, Vocab
 def test_a_damaged_file_breaks_nothing(
     library: ctypes.CDLL, both: tuple[Pieces, Vocabulary], data: st.DataObject
 ) -> None:
-    """Whatever a damaged vocabulary says, all stays within its memory."""
+    """Whatever a damaged vocabulary says, tokens are its own, and nothing is written beside what was given for it."""
     model = bytearray(both[1].model)
     for _ in range(data.draw(st.integers(1, 20))):
         model[data.draw(st.integers(0, len(model) - 1))] = data.draw(st.integers(0, 255))
     made = ctypes.c_void_p(library.md_pieces_new(bytes(model), ctypes.c_size_t(len(model))))
-    if made:
-        found = np.zeros(100, np.int32)
-        place, text = ctypes.c_void_p(found.ctypes.data), LINES[0].encode()
-        count = library.md_pieces_encode(made, text, ctypes.c_size_t(len(text)), place, ctypes.c_size_t(100))
-        room = ctypes.create_string_buffer(1000)
-        library.md_pieces_decode(made, place, ctypes.c_size_t(min(count, 100)), room, ctypes.c_size_t(1000))
-        library.md_pieces_free(made)
+    if not made:
+        return
+    most, room = data.draw(st.integers(0, 60)), data.draw(st.integers(1, 60))
+    found, text = np.full(100, -7, np.int32), ctypes.create_string_buffer(b"\x01" * 100)
+    place, line = ctypes.c_void_p(found.ctypes.data), LINES[0].encode()
+    count = library.md_pieces_encode(made, line, ctypes.c_size_t(len(line)), place, ctypes.c_size_t(most))
+    told = found[: min(count, most)]
+    assert count >= 0
+    assert ((told >= 0) & (told < library.md_pieces_count(made))).all()
+    assert (found[len(told) :] == -7).all()
+    length = library.md_pieces_decode(made, place, ctypes.c_size_t(len(told)), text, ctypes.c_size_t(room))
+    assert text.raw[min(length, room - 1)] == 0
+    assert set(text.raw[room:100]) == {1}
+    library.md_pieces_free(made)
 
 
 def unigrams() -> bytes:
