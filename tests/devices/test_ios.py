@@ -17,7 +17,7 @@ import pytest
 
 from converters import DeviceError, InputError, Program, convert, load
 from mobiledistill import devices
-from mobiledistill.devices import IPhone, Measurement
+from mobiledistill.devices import IPhone, Measurement, _phone_lock
 from tests.converters._networks import example_input, float_net
 
 UDID = "00008130-001A2B3C4D5E6F70"
@@ -350,6 +350,15 @@ def test_the_real_program_takes_our_words(rig: Phone, package: Path, tmp_path: P
         assert program == STAND_IN or "usbmuxd" in done.stderr
         wrong = subprocess.run([program, *words, "--no-such-option"], env=nowhere, capture_output=True, text=True)
         assert wrong.returncode == 2
+
+
+def test_a_phone_that_another_run_uses_is_left_alone(
+    rig: Phone, package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_phone_lock, "_WAIT_FOR_OTHERS_S", 0.1)
+    with _phone_lock.phone_lock(UDID), pytest.raises(DeviceError, match="in use by another run"):
+        IPhone(UDID).measure(package, "coreml", INPUTS, processes=1, samples=30)
+    assert not {"push", "launch"} & {verb for verb, _ in rig.calls}
 
 
 def test_arguments_that_do_not_fit_are_refused(package: Path) -> None:
