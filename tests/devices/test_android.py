@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from converters import DeviceError, Format, InputError, Program, convert
-from mobiledistill.devices import Measurement, Subject, _android, _android_visit, _runs
+from mobiledistill.devices import Measurement, Subject, _android, _android_visit, _phone_lock, _runs
 from mobiledistill.devices import open as open_device
 from mobiledistill.devices._android import Android
 from mobiledistill.devices._android_programs import Programs
@@ -101,6 +101,15 @@ def test_what_is_there_is_not_copied_again(phone: Phone, android: Android, stude
         before = phone.pushed_bytes
         android.measure(students["tflite"], "tflite", processes=1, samples=1)
     assert phone.pushed_bytes - before < 50_000  # the student and its inputs
+
+
+def test_a_phone_that_another_run_uses_is_left_alone(
+    phone: Phone, android: Android, tflite: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_phone_lock, "_WAIT_FOR_OTHERS_S", 0.1)
+    with _phone_lock.phone_lock(phone.address), pytest.raises(DeviceError, match="in use by another run"):
+        android.measure(tflite, "tflite", processes=1, samples=3)
+    assert not phone.path("/data/local/tmp/mobiledistill").exists()
 
 
 def test_several_files_take_turns(phone: Phone, android: Android, students: dict[str, Path], tflite: Path) -> None:
